@@ -1,0 +1,262 @@
+"""The demo: ``python -m parivp`` solves the papers' problems, beside SciPy."""
+
+import argparse
+import statistics
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.integrate
+
+import parivp
+
+from ._problems import PROBLEMS, Problem
+
+# Order of the papers' sections; a subset can be asked for by name.
+DEMO_PROBLEMS = (
+    "logistic",
+    "van_der_pol",
+    "cart_pole",
+    "dahlquist",
+    "robertson",
+    "parode_toy",
+)
+ATOL_FACTOR = 1e-3
+REPEATS = 5
+# A slow solve is repeated only while all its runs stay within this time.
+SECONDS_PER_SOLVER = 1.0
+PLOT_NEEDS = '--plot needs matplotlib: pip install "parivp[plot]"'
+
+
+@dataclass
+class Run:
+    """What one method achieved on one problem."""
+
+    method: str
+    result: Any
+    error: float
+    seconds: float
+
+
+def own_methods() -> list[str]:
+    """Names of the solvers that parivp itself provides."""
+    return [
+        name
+        for name in parivp.__all__
+        if isinstance(value := getattr(parivp, name), type)
+        and issubclass(value, scipy.integrate.OdeSolver)
+    ]
+
+
+def scipy_methods(problem: Problem) -> tuple[str, ...]:
+    """SciPy's methods of choice for a problem."""
+    return ("Radau", "BDF") if problem.stiff else ("RK45", "DOP853")
+
+
+def solve(problem: Problem, method: str, rtol: float, timeout: float):
+    """Solve once, through the `solve_ivp` that the method belongs to."""
+    own = method in own_methods()
+    solve_ivp = parivp.solve_ivp if own else scipy.integrate.solve_ivp
+    return solve_ivp(
+        problem.fun,
+        problem.t_span,
+        problem.y0,
+        method=method,
+        rtol=rtol,
+        atol=rtol * ATOL_FACTOR,
+        **({"timeout": timeout} if own else {}),
+    )
+
+
+def measure(problem: Problem, method: str, rtol: float, timeout: float) -> Run:
+    """Solve once to warm up, then several times for the median time."""
+    start = time.perf_counter()
+    result = solve(problem, method, rtol, timeout)
+    first = time.perf_counter() - start
+    error = problem.error(result.y[:, -1]) if result.success else np.nan
+    seconds: list[float] = []
+    repeats = REPEATS if result.success else 0
+    while len(seconds) < repeats and first + sum(seconds) < SECONDS_PER_SOLVER:
+        start = time.perf_counter()
+        solve(problem, method, rtol, timeout)
+        seconds.append(time.perf_counter() - start)
+    return Run(method, result, error, statistics.median(seconds or [first]))
+
+
+def print_problem(problem: Problem) -> None:
+    """Print a problem's heading."""
+    first, last = problem.t_span
+    kind = "stiff" if problem.stiff else "non-stiff"
+    count = len(problem.y0)
+    equations = f"{count} equation" + ("s" if count > 1 else "")
+    print(f"\n{problem.name}: {kind}, {equations}, t from {first:g} to {last:g}")
+    print(f"  {'method':<20}{'error':>9}{'time [ms]':>11}{'steps':>9}{'Newton':>8}")
+
+
+def print_run(run: Run) -> None:
+    """Print one method's row: what it achieved, or why it stopped."""
+    milliseconds, nsteps = 1e3 * run.seconds, len(run.result.t) - 1
+    nit = run.result.get("nit", "-")
+    error = f"{run.error:.1e}" if run.result.success else "-"
+    print(f"  {run.method:<20}{error:>9}{milliseconds:>11.2f}{nsteps:>9}{nit:>8}")
+    if not run.result.success:
+        stopped = f"stopped at t = {run.result.t[-1]:.4g}" if nsteps >= 0 else "stopped"
+        message = " ".join(run.result.message.split())
+        print(f"    {run.result.status}: {stopped}. {message}")
+
+
+def paper_histories(problems: list[Problem]) -> dict[str, np.ndarray]:
+    """Residual norms per Newton iteration in the papers' fixed-step mode."""
+    histories = {}
+    for problem in problems:
+        if problem.stiff or problem.dt is None:
+            continue  # the papers' mode of the stiff ones is backward Euler
+        first, last = problem.t_span
+        result = parivp.solve_ivp(
+            problem.fun,
+            problem.t_span,
+            problem.y0,
+            method="ScanNewton",
+            tableau="RK4",
+            n_steps=round((last - first) / problem.dt),
+            window=np.inf,
+            initial_guess=problem.initial_guess,
+        )
+        histories[problem.name] = np.concatenate(result.newton_residuals)
+    return histories
+
+
+def print_histories(histories: dict[str, np.ndarray]) -> None:
+    """Print the residual norms of the papers' mode, a line per problem."""
+    if not histories:
+        return
+    print(
+        "\nThe paper's setting: RK4 with 0.01-steps, all steps at once from a constant"
+        "\nguess. Largest residual at each Newton iteration:"
+    )
+    for name, norms in histories.items():
+        print(f"  {name:<14}" + " ".join(f"{norm:.0e}" for norm in norms))
+
+
+def plot_trajectory(ax, problem: Problem, runs: list[Run]) -> None:
+    """Draw the first method that reached the end; parivp's own come first."""
+    run = next((run for run in runs if run.result.success), runs[0])
+    t, y = run.result.t, run.result.y
+    if problem.name == "robertson":
+        y = y * np.array([[1.0], [1e4], [1.0]])  # y2 never exceeds 4e-5
+        ax.set_xscale("symlog", linthresh=1e-5)
+    for component in y:
+        ax.plot(t, component, ".-", markersize=2, linewidth=1)
+    ax.set_title(f"{problem.name} ({run.method})", fontsize="medium")
+    ax.set_xlabel("t")
+
+
+def plot(path: str, solved, histories: dict[str, np.ndarray]) -> None:
+    """Save the trajectories and the residual histories as a picture."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    panels = len(solved) + bool(histories)
+    columns = min(4, panels)
+    rows = -(-panels // columns)
+    size = (3.5 * columns, 2.8 * rows)
+    fig, axes = plt.subplots(
+        rows, columns, figsize=size, squeeze=False, layout="constrained"
+    )
+    for ax in axes.flat[panels:]:
+        ax.set_visible(False)
+    for ax, (problem, runs) in zip(axes.flat, solved, strict=False):
+        plot_trajectory(ax, problem, runs)
+    if histories:
+        ax = axes.flat[panels - 1]
+        for name, norms in histories.items():
+            ax.semilogy(norms, "o-", markersize=3, label=name)
+        ax.set_title("residual norm, RK4, dt = 0.01", fontsize="medium")
+        ax.set_xlabel("Newton iteration")
+        ax.legend(fontsize="small")
+    fig.savefig(path, dpi=130)
+    plt.close(fig)
+    print(f"\nplot saved to {path}")
+
+
+def positive(text: str) -> float:
+    """Read a positive number of the command line."""
+    value = float(text)
+    if not 0 < value < np.inf:
+        raise argparse.ArgumentTypeError(f"expected a positive number, got {text}")
+    return value
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Describe the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m parivp",
+        description="Solve the test problems of the papers behind parivp with each of "
+        "its methods, beside SciPy's, and print what they achieved.",
+    )
+    parser.add_argument(
+        "--rtol",
+        type=positive,
+        default=1e-6,
+        help="relative tolerance; atol is 1e-3 of it (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--problems",
+        nargs="+",
+        choices=list(PROBLEMS),
+        default=list(DEMO_PROBLEMS),
+        metavar="NAME",
+        help=f"some of: {', '.join(PROBLEMS)} (default: the papers' six)",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=positive,
+        default=5.0,
+        help="seconds after which a parivp method gives up (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--plot", metavar="FILE", help="save trajectories and residual histories"
+    )
+    return parser
+
+
+def require_matplotlib() -> None:
+    """Exit with advice where there is no matplotlib, before anything is solved."""
+    try:
+        import matplotlib  # noqa: F401
+    except ModuleNotFoundError:
+        sys.exit(PLOT_NEEDS)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the demo."""
+    args = build_parser().parse_args(argv)
+    if args.plot:
+        require_matplotlib()
+    problems = [PROBLEMS[name] for name in args.problems]
+    print(f"rtol = {args.rtol:g}, atol = {args.rtol * ATOL_FACTOR:g}; times are warm.")
+    print(
+        "error: largest relative error of the end point (absolute where it is zero)."
+        "\nNewton: iterations, each over all steps of a window at once."
+    )
+    solved = []
+    for problem in problems:
+        print_problem(problem)
+        runs = []
+        for method in (*own_methods(), *scipy_methods(problem)):
+            run = measure(problem, method, args.rtol, args.timeout)
+            print_run(run)
+            runs.append(run)
+        solved.append((problem, runs))
+    histories = paper_histories(problems)
+    print_histories(histories)
+    if args.plot:
+        plot(args.plot, solved, histories)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""Every difference between array libraries, in one place.
+
+The numerical modules ask :func:`array_namespace` for the library their arrays
+belong to and use array-API functions from it.  What the standard does not
+cover is answered here.
+"""
+
+import contextlib
+
+import numpy as np
+from array_api_compat import array_namespace, is_numpy_namespace
+
+__all__ = [
+    "array_namespace",
+    "backend_name",
+    "errstate",
+    "is_numpy_namespace",
+    "to_host",
+]
+
+
+def backend_name(xp):
+    """Name of the array library behind a namespace, such as ``"numpy"``."""
+    return xp.__name__.rpartition("array_api_compat.")[2].partition(".")[0]
+
+
+def errstate(xp):
+    """Silence floating-point warnings of points that are computed ahead."""
+    if is_numpy_namespace(xp):
+        return np.errstate(all="ignore")
+    return contextlib.nullcontext()
+
+
+def to_host(x):
+    """Copy an array to a NumPy array (a no-op for NumPy)."""
+    return np.asarray(x)

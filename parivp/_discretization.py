@@ -1,0 +1,216 @@
+"""Runge-Kutta recursions as one nonlinear system: residuals, linearizations.
+
+Inside the solver states are (n, N), stage derivatives (stages, n, N) and step
+Jacobians (n, n, N): the steps run along the last, contiguous axis.
+"""
+
+import numpy as np
+
+from ._array_namespace import array_namespace
+from ._dense_output import PiecewisePolynomial
+from ._jacobian import increments
+
+__all__ = ["ExplicitRungeKutta"]
+
+
+class ExplicitRungeKutta:
+    """The recursion ``x_k = phi_k(x_{k-1})`` of an explicit Runge-Kutta method.
+
+    Parameters
+    ----------
+    tableau : ButcherTableau
+    rhs : Rhs
+        The right-hand side at many points.
+    jac : callable or None
+        ``jac(t, y)`` of shape (n, n, m); None takes differences of the step.
+    rtol, atol : float or ndarray, shape (n,)
+        Tolerances that scale the error estimate.
+    """
+
+    tableau_kind = "explicit"
+
+    def __init__(self, tableau, rhs, jac, rtol, atol):
+        self.tableau = tableau
+        self.rhs = rhs
+        self.jac = jac
+        self.rtol = np.reshape(rtol, (-1, 1))
+        self.atol = np.reshape(atol, (-1, 1))
+        self.error_exponent = -1.0 / (tableau.error_order + 1)
+
+    # -- the step map and its derivative ---------------------------------
+
+    def step(self, mesh, x, evaluate=None):
+        """All steps at once, each from its own left state.
+
+        Parameters
+        ----------
+        mesh : ndarray, shape (N + 1,)
+        x : ndarray, shape (n, N)
+            States at the left ends.
+        evaluate : callable, optional
+            Stands in for the right-hand side.
+
+        Returns
+        -------
+        phi : ndarray, shape (n, N)
+            States at the right ends.
+        K : ndarray, shape (s or s + 1, n, N)
+            Stage derivatives; the one at the right end is there only if the
+            error estimate needs it.
+        """
+        evaluate = evaluate or self.rhs
+        return self._stages(evaluate, self._times(mesh), np.diff(mesh), x)
+
+    def linearize(self, mesh, x):
+        """All steps and their Jacobians ``D_k = d phi_k / d x_{k-1}``.
+
+        Returns
+        -------
+        phi, K : ndarray
+            As `step`.
+        D : ndarray, shape (n, n, N), or (2n, 2n, N) for complex `x`
+            Complex problems are linearized with respect to the real and
+            imaginary parts, stacked, since `fun` need not be analytic; with a
+            user's Jacobian, which says that it is, D is complex (n, n, N).
+        """
+        if self.jac is None:
+            return self._linearize_by_differences(mesh, x)
+        return self._linearize_by_jacobian(mesh, x)
+
+    def _times(self, mesh):
+        """Stage times, shape (s, N), never beyond the step's end."""
+        t, h = mesh[:-1], np.diff(mesh)
+        c = self.tableau.c[:, None]
+        return np.where(c == 1.0, mesh[1:], t + c * h)
+
+    def _stages(self, evaluate, times, h, x):
+        tab = self.tableau
+        s = tab.n_stages
+        flat = np.empty((s + tab.error_uses_end, x.size), dtype=x.dtype)
+        flat[0] = evaluate(times[0], x).reshape(-1)
+        for i in range(1, s):
+            increment = (tab.a[i, :i] @ flat[:i]).reshape(x.shape)
+            increment *= h
+            increment += x
+            flat[i] = evaluate(times[i], increment).reshape(-1)
+        phi = (tab.b @ flat[:s]).reshape(x.shape)
+        phi *= h
+        phi += x
+        if tab.error_uses_end:
+            flat[s] = evaluate(times[0] + h, phi).reshape(-1)
+        return phi, flat.reshape(-1, *x.shape)
+
+    def _linearize_by_differences(self, mesh, x):
+        """Step every state along with copies perturbed in each direction."""
+        n, n_steps = x.shape
+        h, times = np.diff(mesh), self._times(mesh)
+        f = self.rhs(times[0], x)
+        eps = increments(x, h * f)
+        directions = [1.0, 1.0j] if np.iscomplexobj(x) else [1.0]
+        n_copies = 1 + len(directions) * n
+        copies = np.repeat(x[:, None, :], n_copies, axis=1)
+        for d, direction in enumerate(directions):
+            for j in range(n):
+                copies[j, 1 + d * n + j] += direction * eps[j]
+        used = np.concatenate(
+            [
+                np.abs(copies[j, 1 + d * n + j] - x[j])[None]
+                for d in range(len(directions))
+                for j in range(n)
+            ]
+        )
+        phi, K = self._stages(
+            self.rhs,
+            np.tile(times, (1, n_copies)),
+            np.tile(h, n_copies),
+            copies.reshape(n, -1),
+        )
+        phi = phi.reshape(n, n_copies, n_steps)
+        K = K.reshape(len(K), n, n_copies, n_steps)[:, :, 0]
+        D = phi[:, 1:] - phi[:, :1]
+        D /= used
+        phi = np.ascontiguousarray(phi[:, 0])
+        if len(directions) == 2:
+            D = np.concatenate([D.real, D.imag])
+        return phi, K, D
+
+    def _linearize_by_jacobian(self, mesh, x):
+        """Propagate the Jacobian through the stages by the chain rule."""
+        tab, times, h = self.tableau, self._times(mesh), np.diff(mesh)
+        n, n_steps = x.shape
+        phi, K = self._stages(self.rhs, times, h, x)
+        identity = np.eye(n)[:, :, None]
+        flat = np.empty((tab.n_stages, n * n * n_steps), dtype=x.dtype)
+        for i in range(tab.n_stages):
+            y = x + h * np.tensordot(tab.a[i, :i], K[:i], 1) if i else x
+            J = self.jac(times[i], y)
+            if i == 0:
+                DK = J
+            else:
+                DY = (tab.a[i, :i] @ flat[:i]).reshape(n, n, n_steps)
+                DK = multiply(J, identity + h * DY)
+            flat[i] = np.reshape(DK, -1)
+        D = identity + h * (tab.b @ flat).reshape(n, n, n_steps)
+        return phi, K, D
+
+    # -- error estimate and dense output ----------------------------------
+
+    def scale(self, x, x_new):
+        """``atol + rtol max(|x|, |x_new|)``, shape (n, N)."""
+        return self.atol + self.rtol * np.maximum(np.abs(x), np.abs(x_new))
+
+    def error_norm(self, h, K, x, x_new):
+        """Scaled norm of the local error estimate of every step, shape (N,).
+
+        One estimate is measured in the root mean square norm, as in SciPy; the
+        pair of DOP853 by Hairer's ``err5^2 / sqrt(err5^2 + 0.01 err3^2)``.
+        """
+        tab = self.tableau
+        n, n_steps = x.shape
+        weights = tab.error_weights if tab.error_uses_end else tab.error_weights[:, :-1]
+        errors = (weights @ K.reshape(len(K), -1)).reshape(-1, n, n_steps)
+        errors /= self.scale(x, x_new)
+        squares = np.sum(np.abs(errors) ** 2, axis=1)
+        if len(squares) == 1:
+            return np.abs(h) * np.sqrt(squares[0] / n)
+        denominator = squares[0] + 0.01 * squares[1]
+        denominator[denominator == 0] = 1.0
+        return np.abs(h) * squares[0] / np.sqrt(denominator * n)
+
+    def interpolant(self, mesh, x):
+        """Dense output of steps through the given states.
+
+        Parameters
+        ----------
+        mesh : ndarray, shape (N + 1,)
+        x : ndarray, shape (n, N + 1)
+
+        Returns
+        -------
+        PiecewisePolynomial
+        """
+        tab = self.tableau
+        s, e = tab.n_stages, len(tab.extra_c)
+        h, left = np.diff(mesh), x[:, :-1]
+        _, K = self.step(mesh, left)
+        flat = np.empty((s + 1 + e, left.size), dtype=x.dtype)
+        flat[:s] = K[:s].reshape(s, -1)
+        flat[s] = self.rhs(mesh[1:], x[:, 1:]).reshape(-1)
+        for i in range(s + 1, s + 1 + e):
+            increment = (tab.extra_a[i - s - 1, :i] @ flat[:i]).reshape(left.shape)
+            t = mesh[:-1] + tab.extra_c[i - s - 1] * h
+            flat[i] = self.rhs(t, left + h * increment).reshape(-1)
+        bubble = (tab.bubble @ flat).reshape(-1, *left.shape)
+        return PiecewisePolynomial(mesh, x, h * bubble)
+
+
+def multiply(J, D):
+    """Matrix products ``J_k D_k`` for matrices along the last axis."""
+    xp = array_namespace(J, D)
+    if J.shape[0] > 8:
+        # one BLAS call a matrix beats n strided sums from about this size
+        product = xp.moveaxis(J, -1, 0) @ xp.moveaxis(D, -1, 0)
+        return xp.moveaxis(product, 0, -1)
+    return sum(
+        J[:, j, None, :] * D[None, j, :, :] for j in range(1, J.shape[0])
+    ) + J[:, 0, None, :] * D[None, 0, :, :]

@@ -1,0 +1,229 @@
+"""`solve_ivp`: validate, choose the method, assemble the result."""
+
+import inspect
+
+import numpy as np
+import scipy.integrate
+
+from ._events import EventSearch
+from ._ode_solver import WindowSolver
+from ._progress import Monitor
+from ._recorder import Recorder
+from ._result import MESSAGES, IntegrationFailed, OdeResult
+from ._scan_newton import ScanNewton
+
+__all__ = ["METHODS", "solve_ivp"]
+
+METHODS = {"ScanNewton": ScanNewton}
+SCIPY_METHODS = ("RK23", "RK45", "DOP853", "Radau", "BDF", "LSODA")
+
+
+def solve_ivp(
+    fun,
+    t_span,
+    y0,
+    method="ScanNewton",
+    t_eval=None,
+    dense_output=False,
+    events=None,
+    vectorized=False,
+    args=None,
+    **options,
+):
+    """Solve an initial value problem for a system of ODEs, parallel in time.
+
+    A drop-in for `scipy.integrate.solve_ivp`: the same arguments, the same
+    result, and a few of both on top. The problem is ``dy/dt = f(t, y)``,
+    ``y(t0) = y0``.
+
+    Parameters
+    ----------
+    fun : callable
+        Right-hand side ``fun(t, y)`` with scalar ``t`` and ``y`` of shape
+        (n,), returning an array_like of shape (n,). If it broadcasts, ``t`` of
+        shape (m,) and ``y`` of shape (n, m), it is evaluated at many points at
+        once.
+    t_span : 2-member sequence
+        Interval of integration (t0, tf); tf may be smaller than t0, or
+        infinite.
+    y0 : array_like, shape (n,)
+        Initial state, real or complex.
+    method : str or OdeSolver, optional
+        "ScanNewton" (default), see `ScanNewton`; or one of SciPy's methods or
+        any `scipy.integrate.OdeSolver` class, which pass through to SciPy.
+    t_eval : array_like or None, optional
+        Times at which to return the solution, sorted in the direction of
+        integration. By default those of the solver's steps.
+    dense_output : bool, optional
+        Whether to return a continuous solution. Default is False.
+    events : callable, or list of callables, optional
+        Functions ``event(t, y) -> float`` whose zeros are to be found, with
+        attributes `terminal` and `direction` as in SciPy.
+    vectorized : bool, optional
+        Whether `fun` takes ``y`` of shape (n, k) at one time.
+    args : tuple, optional
+        Handed to `fun`, `jac` and every event after ``t`` and ``y``.
+    callback : callable, optional
+        ``callback(state)``, called after each accepted window; ``state`` has
+        the attributes ``t``, ``y``, ``nsteps``, ``nit`` and ``window`` (number
+        of steps just accepted). Raising StopIteration ends the integration.
+    progress : bool, optional
+        Show a progress bar (needs tqdm). Default is False.
+    **options
+        Options of the method, see `ScanNewton`: ``rtol``, ``atol``,
+        ``first_step``, ``max_step``, ``jac``, ``time_vectorized``,
+        ``tableau``, ``n_steps``, ``mesh``, ``initial_guess``, ``window``,
+        ``newton_tol``, ``max_newton``, ``max_steps``, ``timeout``.
+
+    Returns
+    -------
+    OdeResult
+        With the fields of SciPy's and ``nit``, ``nsteps``,
+        ``newton_residuals``, ``backend``. Where the integration stops before
+        its end, ``status`` is -1 and ``message`` says why.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of its range or has the wrong shape.
+    TypeError
+        If `args` cannot be unpacked.
+    ImportError
+        If `progress` is asked for without tqdm.
+
+    Notes
+    -----
+    What `fun` raises arrives unchanged where a sequential solver would have
+    met it; at points computed ahead it is caught.
+
+    References
+    ----------
+    .. [1] C. Iacob, H. Razavi, S. Särkkä, "A parallel-in-time Newton's
+           method-based ODE solver".
+
+    Examples
+    --------
+    >>> from parivp import solve_ivp
+    >>> sol = solve_ivp(lambda t, y: -0.5 * y, (0, 10), [2, 4, 8])
+    >>> sol.message
+    'The solver successfully reached the end of the integration interval.'
+    """
+    t0, tf = _interval(t_span)
+    if method in SCIPY_METHODS or not _is_own(method):
+        return scipy.integrate.solve_ivp(
+            fun,
+            t_span,
+            y0,
+            method,
+            t_eval,
+            dense_output,
+            events,
+            vectorized,
+            args,
+            **options,
+        )
+    args = _as_tuple(args)
+    if args:
+        fun = _with_args(fun, args)
+        if callable(options.get("jac")):
+            options["jac"] = _with_args(options["jac"], args)
+    recorder = Recorder(t0, tf, t_eval, dense_output)
+    monitor = Monitor(
+        t0, tf, options.pop("callback", None), options.pop("progress", False)
+    )
+    search = EventSearch(events, args, t0, np.asarray(y0)) if events is not None else None
+    solver = METHODS.get(method, method)(
+        fun, t0, y0, tf, vectorized=vectorized, **options
+    )
+    with monitor:
+        status, message = _integrate(solver, recorder, search, monitor)
+    return _assemble(solver, recorder, search, status, message)
+
+
+def _integrate(solver, recorder, search, monitor):
+    """Take segment after segment until the end, an event, or a failure."""
+    recorder.start(solver.t, solver.y)
+    try:
+        for segment in solver.segments():
+            polynomial = _Lazy(solver, segment)
+            stop = search.search(segment, polynomial) if search else None
+            recorder.add(segment, polynomial, stop)
+            if stop is not None:
+                return 1, MESSAGES[1]
+            monitor.update(solver, segment)
+    except IntegrationFailed as failure:
+        return -1, str(failure)
+    except monitor.Stopped:
+        return -1, f"The `callback` stopped the integration at t = {solver.loop.t:.15g}."
+    return 0, MESSAGES[0]
+
+
+def _assemble(solver, recorder, search, status, message):
+    t, y, sol = recorder.result()
+    return OdeResult(
+        t=t,
+        y=y,
+        sol=sol,
+        t_events=search.times() if search else None,
+        y_events=search.states() if search else None,
+        nfev=solver.nfev,
+        njev=solver.njev,
+        nlu=solver.nlu,
+        nit=solver.loop.nit,
+        nsteps=solver.loop.nsteps,
+        newton_residuals=solver.loop.newton_residuals,
+        backend=solver.backend,
+        status=status,
+        message=message,
+        success=status >= 0,
+    )
+
+
+class _Lazy:
+    """The dense output of a segment, made when it is first asked for."""
+
+    def __init__(self, solver, segment):
+        self._make = lambda: solver.interpolant(segment)
+        self._made = None
+
+    def __call__(self):
+        if self._made is None:
+            self._made = self._make()
+        return self._made
+
+
+def _interval(t_span):
+    """The two ends as floats."""
+    t0, tf = map(float, t_span)
+    if np.isnan(t0) or np.isnan(tf) or np.isinf(t0):
+        raise ValueError(
+            "`t_span` is expected to hold a finite start and an end that is not "
+            f"NaN, but actually is {(t0, tf)}."
+        )
+    return t0, tf
+
+
+def _is_own(method):
+    """Whether the method is one of this package."""
+    if method in METHODS:
+        return True
+    if not (inspect.isclass(method) and issubclass(method, scipy.integrate.OdeSolver)):
+        names = [*METHODS, *SCIPY_METHODS]
+        raise ValueError(f"`method` must be one of {names} or OdeSolver class.")
+    return issubclass(method, WindowSolver)
+
+
+def _as_tuple(args):
+    if args is None:
+        return ()
+    try:
+        return tuple(args)
+    except TypeError as error:
+        raise TypeError(
+            "Supplied 'args' cannot be unpacked. Please supply `args`"
+            f" as a tuple (e.g. `args=({args},)`)"
+        ) from error
+
+
+def _with_args(function, args):
+    return lambda t, y: function(t, y, *args)

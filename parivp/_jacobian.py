@@ -1,0 +1,85 @@
+"""The Jacobian of the right-hand side: given by the user, or by differences."""
+
+import numpy as np
+from scipy.sparse import issparse
+
+from ._rhs import ManyPoints
+
+__all__ = ["ConstantJacobian", "UserJacobian", "increments", "wrap_jacobian"]
+
+
+class ConstantJacobian:
+    """A Jacobian that does not depend on (t, y)."""
+
+    time_vectorized = True
+    njev = 0
+
+    def __init__(self, matrix):
+        self.matrix = matrix
+
+    def __call__(self, t, y):
+        """The matrix for every point, shape (n, n, m)."""
+        return np.broadcast_to(self.matrix[:, :, None], (*self.matrix.shape, len(t)))
+
+
+class UserJacobian(ManyPoints):
+    """A callable ``jac(t, y)``, dense or sparse, counted in points."""
+
+    def __init__(self, jac, n, dtype, *, time_vectorized=None):
+        def dense(t, y):
+            value = jac(t, y)
+            return value.toarray() if issparse(value) else value
+
+        super().__init__(
+            dense, (n, n), dtype, "jac", time_vectorized=time_vectorized
+        )
+
+    @property
+    def njev(self):
+        """Number of evaluated Jacobians."""
+        return self.n_points
+
+
+def wrap_jacobian(jac, t0, y0, *, time_vectorized=None):
+    """Turn the option `jac` into a function of many points, or None."""
+    if jac is None:
+        return None
+    n = y0.size
+    if callable(jac):
+        wrapped = UserJacobian(jac, n, y0.dtype, time_vectorized=time_vectorized)
+        wrapped.single(t0, y0)  # wrong shapes show before the integration starts
+        return wrapped
+    matrix = jac.toarray() if issparse(jac) else np.asarray(jac)
+    matrix = np.asarray(matrix, dtype=y0.dtype)
+    if matrix.shape != (n, n):
+        raise ValueError(
+            f"`jac` is expected to have shape {(n, n)}, "
+            f"but actually has {matrix.shape}."
+        )
+    return ConstantJacobian(matrix)
+
+
+def increments(x, hf):
+    """Increments for forward differences with respect to every component.
+
+    Parameters
+    ----------
+    x : ndarray, shape (n, N)
+        States.
+    hf : ndarray, shape (n, N)
+        Step size times derivative.
+
+    Returns
+    -------
+    ndarray, shape (n, N)
+        ``sqrt(eps)`` times the size of the component. A component that passes
+        through zero is measured by its largest value nearby and by what it
+        changes in a step, one that stays zero by the others: the Jacobian
+        steers Newton's method and does not enter the solution.
+    """
+    size = np.abs(x)
+    largest = np.max(size, axis=1, keepdims=True, initial=0.0)
+    size = np.maximum(np.maximum(size, np.abs(hf)), 0.01 * largest)
+    others = max(1e-3 * float(np.max(largest, initial=0.0)), 1e-8)
+    size = np.where(size > 0, size, others)
+    return np.sqrt(np.finfo(np.float64).eps) * size

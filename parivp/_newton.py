@@ -1,0 +1,187 @@
+"""Newton's method on all steps of a window at once.
+
+Unknowns are the states ``x_1, ..., x_N`` of a window that starts at the known
+``x_0``; the residual is ``h_k = phi_k(x_{k-1}) - x_k``. Its Jacobian is block
+lower bidiagonal, so that the update solves the affine recursion
+``u_k = D_k u_{k-1} + h_k`` (Iacob, Razavi, Särkkä, Section 3.2).
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ._array_namespace import array_namespace, errstate
+from ._scan import affine_scan
+
+__all__ = ["NewtonResult", "newton"]
+
+# Jacobians are kept while every update is this much smaller than the last, and
+# after the first one where the guess was this good.
+KEEP_JACOBIANS = 0.1
+GOOD_GUESS = 0.02
+
+# Steps whose update exceeds this fraction of the solution's size lie outside
+# the region of convergence as a rule, and are left to the next window.
+TRUST = 0.5
+
+
+@dataclass
+class NewtonResult:
+    """Outcome of `newton`.
+
+    Attributes
+    ----------
+    mesh : array, shape (N + 1,)
+        Points of the steps that were kept.
+    x : array, shape (n, N + 1)
+        States, the initial one first.
+    K : array, shape (stages, n, N)
+        Stage derivatives of the last iterate but one.
+    left : array, shape (n, N)
+        The left states that `K` belongs to.
+    n_converged : int
+        Number of leading steps that have converged.
+    residuals : list of float
+        Largest residual of every iterate that was evaluated.
+    deviation : float
+        Largest first update, relative to the size of the solution: how far
+        off the guess was.
+    """
+
+    mesh: np.ndarray
+    x: np.ndarray
+    K: np.ndarray | None = None
+    left: np.ndarray | None = None
+    n_converged: int = 0
+    residuals: list[float] = field(default_factory=list)
+    deviation: float = math.inf
+
+    def cut(self, n):
+        """Keep the first `n` steps only."""
+        self.mesh = self.mesh[: n + 1]
+        self.x = self.x[:, : n + 1]
+        self.K = self.K[:, :, :n]
+        self.left = self.left[:, :n]
+
+
+def newton(discretization, mesh, x, *, tol, max_iter, exact=False, shorten=True):
+    """Solve ``x_k = phi_k(x_{k-1})``, ``k = 1, ..., N``, from a guess.
+
+    Parameters
+    ----------
+    discretization : ExplicitRungeKutta
+    mesh : array, shape (N + 1,)
+    x : array, shape (n, N + 1)
+        The initial state and the guess for the others.
+    tol : callable
+        ``tol(x)``, shape (n, N) or broadcastable: updates that are expected to
+        add up to less count as converged.
+    max_iter : int
+        Largest number of iterations.
+    exact : bool
+        Take new Jacobians in every iteration, and stop only when an update
+        itself is below `tol`: the iteration of the paper. Otherwise Jacobians
+        are kept while the iteration contracts well.
+    shorten : bool
+        Give up the steps behind one that cannot be trusted.
+
+    Returns
+    -------
+    NewtonResult
+    """
+    xp = array_namespace(x)
+    state = NewtonResult(mesh, x)
+    D, size, previous = None, 0.0, math.inf
+    with errstate(xp):
+        for iteration in range(max_iter):
+            state.left = state.x[:, :-1]
+            if D is None:
+                phi, state.K, D = discretization.linearize(state.mesh, state.left)
+            else:
+                phi, state.K = discretization.step(state.mesh, state.left)
+            residual = phi - state.x[:, 1:]
+            n = _finite_prefix(xp, residual, D)
+            if n < residual.shape[1]:
+                if n == 0 or not shorten:
+                    return state
+                residual, D = residual[:, :n], D[:, :, :n]
+                state.cut(n)
+            state.residuals.append(float(xp.max(xp.abs(residual))))
+            if iteration == 0:
+                size = _size(xp, state.x, phi)
+            u = _solve_affine(xp, D, residual)
+            state.x = xp.concat([state.x[:, :1], state.x[:, 1:] + u], axis=1)
+            relative = xp.max(xp.abs(u) / size, axis=0)
+            if iteration == 0:
+                state.deviation = float(xp.max(relative))
+            n = _first(xp, ~(relative < TRUST)) if shorten else u.shape[1]
+            if n < u.shape[1]:
+                n = max(n, 1)
+                u, D = u[:, :n], D[:, :, :n]
+                state.cut(n)
+            norms = _norms(xp, u, tol(state.x), size)
+            norm = float(xp.max(norms))
+            rate = state.deviation if iteration == 0 else norm / previous
+            state.n_converged = _first(xp, ~(_remaining(rate, iteration, exact) * norms <= 1))
+            if state.n_converged == norms.shape[0]:
+                break
+            if exact or rate > (GOOD_GUESS if iteration == 0 else KEEP_JACOBIANS):
+                D = None
+            previous = norm
+    return state
+
+
+def _remaining(rate, iteration, exact):
+    """What the updates to come add up to, in units of the last one.
+
+    A geometric series (Hairer & Wanner, "Solving ODEs II", IV.8), with the
+    rate observed; nothing is extrapolated from the first update.
+    """
+    if iteration == 0 or exact:
+        return 1.0
+    return min(rate / (1.0 - rate), 1.0) if rate < 0.5 else math.inf
+
+
+def _size(xp, x, phi):
+    """Size of every component over the window, shape (n, 1), nowhere zero."""
+    size = xp.max(xp.abs(x), axis=1, keepdims=True)
+    size = xp.maximum(size, xp.max(xp.abs(phi), axis=1, keepdims=True))
+    return xp.maximum(size, xp.asarray(np.finfo(np.float64).tiny, dtype=size.dtype))
+
+
+def _norms(xp, u, tol, size):
+    """Root mean square of ``u / tol`` for every step, shape (N,).
+
+    Rounding errors of N steps add up to about ``eps sqrt(N)`` of the size:
+    nothing below that is asked for.
+    """
+    n, n_steps = u.shape
+    rounding = 4 * np.finfo(np.float64).eps * math.sqrt(n_steps) * size
+    return xp.sqrt(xp.sum(xp.abs(u / xp.maximum(tol, rounding)) ** 2, axis=0) / n)
+
+
+def _solve_affine(xp, D, residual):
+    """The update, in real and imaginary parts where `D` has them apart."""
+    n = residual.shape[0]
+    apart = D.shape[0] == 2 * n
+    if apart:
+        residual = xp.concat([xp.real(residual), xp.imag(residual)])
+    u = affine_scan(xp.moveaxis(D, -1, 0), residual.T).T
+    return u[:n, :] + 1j * u[n:, :] if apart else u
+
+
+def _finite_prefix(xp, residual, D):
+    """Number of leading steps with finite residual and Jacobian."""
+    if math.isfinite(float(xp.sum(xp.abs(residual)) + xp.sum(xp.abs(D)))):
+        return residual.shape[1]
+    bad = ~xp.all(xp.isfinite(residual), axis=0)
+    return _first(xp, bad | ~xp.all(xp.isfinite(D), axis=(0, 1)))
+
+
+def _first(xp, condition):
+    """Index of the first True, the length where there is none."""
+    n = condition.shape[0]
+    if n == 0 or not bool(xp.any(condition)):
+        return n
+    return int(xp.argmax(xp.astype(condition, xp.int8)))

@@ -1,0 +1,171 @@
+"""SciPy's `OdeSolver` interface on top of the window loop."""
+
+import numpy as np
+from scipy.integrate import OdeSolver
+
+from ._array_namespace import array_namespace, backend_name
+from ._dense_output import PiecewisePolynomial, StepInterpolant
+from ._fixed_mesh import FixedMeshLoop
+from ._jacobian import wrap_jacobian
+from ._options import (
+    as_first_step,
+    as_guess,
+    as_mesh,
+    as_positive,
+    as_tolerances,
+    as_whole,
+    deadline,
+    warn_extraneous,
+)
+from ._result import IntegrationFailed
+from ._rhs import DeadlineExceeded, Rhs
+from ._solver import Settings, WindowLoop
+from ._tableaus import TABLEAUS
+
+__all__ = ["WindowSolver"]
+
+
+class WindowSolver(OdeSolver):
+    """Base of the methods: options, SciPy's step interface, counters.
+
+    It computes a window at a time and hands the steps out one by one;
+    `parivp.solve_ivp` takes the windows whole, from `segments`. A subclass
+    states its discretization and its default tableau.
+    """
+
+    discretization_class: type
+    default_tableau: str
+
+    def __init__(
+        self,
+        fun,
+        t0,
+        y0,
+        t_bound,
+        first_step=None,
+        max_step=np.inf,
+        rtol=1e-3,
+        atol=1e-6,
+        vectorized=False,
+        *,
+        jac=None,
+        time_vectorized=None,
+        tableau=None,
+        n_steps=None,
+        mesh=None,
+        initial_guess=None,
+        window=None,
+        newton_tol=None,
+        max_newton=None,
+        max_steps=None,
+        timeout=None,
+        **extraneous,
+    ):
+        end = deadline(timeout)
+        warn_extraneous(extraneous)
+        super().__init__(fun, t0, y0, t_bound, vectorized, support_complex=True)
+        mesh = as_mesh(n_steps, mesh, t0, t_bound)
+        self.tableau = self._find_tableau(tableau, mesh)
+        rtol, atol = as_tolerances(rtol, atol, self.n)
+        settings = Settings(
+            rtol=rtol,
+            atol=atol,
+            first_step=as_first_step(first_step, t0, t_bound),
+            max_step=as_positive("max_step", max_step),
+            initial_guess=as_guess(initial_guess, self.n, mesh),
+            window=as_whole("window", window, or_inf=True),
+            newton_tol=as_positive("newton_tol", newton_tol),
+            max_newton=as_whole("max_newton", max_newton),
+            max_steps=as_whole("max_steps", max_steps, or_inf=True),
+        )
+        self._rhs = Rhs(
+            fun,
+            self.n,
+            self.y.dtype,
+            vectorized=vectorized,
+            time_vectorized=time_vectorized,
+        )
+        self._rhs.deadline = end
+        self._jac = wrap_jacobian(jac, t0, self.y, time_vectorized=time_vectorized)
+        discretization = self.discretization_class(
+            self.tableau, self._rhs, self._jac, rtol, atol
+        )
+        loop = (discretization, float(t0), self.y.copy(), float(t_bound), settings)
+        if mesh is None:
+            self.loop = WindowLoop(*loop)
+        else:
+            self.loop = FixedMeshLoop(*loop, mesh=mesh)
+        self.backend = backend_name(array_namespace(self.y))
+        self.loop.start()
+        self._stream = self.segments()
+        self._segment, self._position, self._polynomial = None, 0, None
+        self._count()
+
+    def segments(self):
+        """Yield the accepted segments, whole.
+
+        Raises
+        ------
+        IntegrationFailed
+            If the integration cannot go on.
+        """
+        try:
+            for segment in self.loop.segments():
+                self._count()
+                yield segment
+        except DeadlineExceeded:
+            raise IntegrationFailed(
+                f"The time allowed by `timeout` was over at t = {self.loop.t:.15g}."
+            ) from None
+        finally:
+            self._count()
+
+    def interpolant(self, segment):
+        """Dense output of a segment, a `PiecewisePolynomial`."""
+        if self.n == 0 or segment.t[0] == segment.t[-1]:
+            bubble = np.empty((0, self.n, len(segment.t) - 1))
+            return PiecewisePolynomial(segment.t, segment.y, bubble)
+        return self.loop.discretization.interpolant(segment.t, segment.y)
+
+    def _find_tableau(self, name, mesh):
+        """The tableau of that name, if it can do what is asked."""
+        name = name or self.default_tableau
+        kind = self.discretization_class.tableau_kind
+        names = [key for key, value in TABLEAUS.items() if value.kind == kind]
+        if name not in names:
+            raise ValueError(
+                f"`tableau` is expected to be one of {names}, but actually is {name!r}."
+            )
+        tableau = TABLEAUS[name]
+        if mesh is None and not tableau.adaptive:
+            raise ValueError(
+                f"`tableau` {name!r} has no error estimate: give `n_steps` or `mesh`, "
+                "or choose one that has."
+            )
+        return tableau
+
+    def _count(self):
+        """Bring SciPy's counters up to date."""
+        self.nfev = self._rhs.nfev
+        self.njev = self._jac.njev if self._jac is not None else 0
+
+    # -- SciPy's protocol -------------------------------------------------
+
+    def _step_impl(self):
+        if self._segment is None or self._position == len(self._segment.t) - 1:
+            try:
+                self._segment = next(self._stream)
+            except IntegrationFailed as failure:
+                return False, str(failure)
+            self._position, self._polynomial = 0, None
+        self._position += 1
+        self.t = self._segment.t[self._position]
+        self.y = self._segment.y[:, self._position]
+        return True, None
+
+    def _dense_output_impl(self):
+        if self._polynomial is None:
+            self._polynomial = self.interpolant(self._segment)
+        return StepInterpolant(
+            self.t_old, self.t, self._polynomial.cut(self._position - 1)
+        )

@@ -1,0 +1,165 @@
+"""Validation of options: every message names the option and both sides."""
+
+import math
+import numbers
+import time
+from warnings import warn
+
+import numpy as np
+
+__all__ = [
+    "as_first_step",
+    "as_guess",
+    "as_mesh",
+    "as_positive",
+    "as_tolerances",
+    "as_whole",
+    "deadline",
+    "warn_extraneous",
+]
+
+EPS = np.finfo(np.float64).eps
+TINY = np.finfo(np.float64).tiny
+
+
+def warn_extraneous(extraneous):
+    """Warn of options that the method does not know, in SciPy's words."""
+    if extraneous:
+        names = ", ".join(f"`{name}`" for name in extraneous)
+        warn(
+            f"The following arguments have no effect for a chosen solver: {names}.",
+            stacklevel=4,
+        )
+
+
+def as_tolerances(rtol, atol, n):
+    """Tolerances as floats or arrays of length `n`."""
+    rtol, atol = np.asarray(rtol, dtype=float), np.asarray(atol, dtype=float)
+    for name, value in (("rtol", rtol), ("atol", atol)):
+        if value.ndim and value.shape != (n,):
+            raise ValueError(
+                f"`{name}` has wrong shape: expected a number or shape ({n},), "
+                f"but actually has {value.shape}."
+            )
+        if np.isnan(value).any():
+            raise ValueError(f"`{name}` must not be NaN.")
+    if np.any(atol < 0):
+        raise ValueError(f"`atol` must be positive, but actually is {atol}.")
+    if np.any(rtol < 100 * EPS):
+        warn(
+            "At least one element of `rtol` is too small. "
+            f"Setting `rtol = np.maximum(rtol, {100 * EPS})`.",
+            stacklevel=4,
+        )
+        rtol = np.maximum(rtol, 100 * EPS)
+    # a scale of zero would turn an exact zero into NaN
+    return rtol[()], np.maximum(atol, TINY)[()]
+
+
+def as_first_step(first_step, t0, t_bound):
+    """`first_step` if it is positive and within the interval."""
+    if first_step is None:
+        return None
+    if not first_step > 0:
+        raise ValueError(f"`first_step` must be positive, but is {first_step}.")
+    if first_step > abs(t_bound - t0):
+        raise ValueError(
+            f"`first_step` exceeds bounds: it is {first_step}, the interval's "
+            f"length {abs(t_bound - t0)}."
+        )
+    return float(first_step)
+
+
+def as_positive(name, value):
+    """A positive number, or None."""
+    if value is not None and not value > 0:
+        raise ValueError(f"`{name}` must be positive, but is {value!r}.")
+    return value
+
+
+def as_whole(name, value, *, or_inf=False):
+    """A positive whole number, or None; infinity where it makes sense."""
+    if value is None or (or_inf and value == math.inf):
+        return value
+    whole = isinstance(value, numbers.Real) and value >= 1 and value == int(value)
+    if not whole:
+        raise ValueError(
+            f"`{name}` is expected to be a positive whole number"
+            f"{' or inf' if or_inf else ''}, but actually is {value!r}."
+        )
+    return int(value)
+
+
+def as_mesh(n_steps, mesh, t0, t_bound):
+    """The fixed mesh from `t0` to `t_bound`, or None."""
+    if n_steps is not None and mesh is not None:
+        raise ValueError("Either `n_steps` or `mesh` can be given, not both.")
+    if n_steps is not None:
+        n_steps = as_whole("n_steps", n_steps)
+        if not math.isfinite(t_bound):
+            raise ValueError("`n_steps` needs a finite `t_span`.")
+        return np.linspace(t0, t_bound, n_steps + 1)
+    if mesh is None:
+        return None
+    mesh = np.array(mesh, dtype=float)
+    if mesh.ndim != 1 or len(mesh) < 2:
+        raise ValueError(
+            "`mesh` is expected to be 1-dimensional with at least two points, "
+            f"but actually has shape {mesh.shape}."
+        )
+    if mesh[0] != t0 or mesh[-1] != t_bound:
+        raise ValueError(
+            f"`mesh` is expected to go from {t0} to {t_bound}, "
+            f"but actually goes from {mesh[0]} to {mesh[-1]}."
+        )
+    steps = np.diff(mesh)
+    if not (np.all(steps > 0) or np.all(steps < 0)):
+        raise ValueError("Values in `mesh` are not properly sorted.")
+    return mesh
+
+
+def as_guess(guess, n, mesh):
+    """The option `initial_guess` as a function ``t (m,) -> (n, m)``, or None."""
+    if guess is None:
+        return None
+    if callable(guess):
+        return lambda t: _call_guess(guess, n, t)
+    guess = np.asarray(guess)
+    if guess.ndim < 2 and guess.shape in ((), (n,)):
+        column = np.broadcast_to(guess, (n,))[:, None]
+        return lambda t: np.repeat(column, len(t), axis=1) * 1.0
+    if mesh is not None and guess.shape == (n, len(mesh)):
+        sign = 1.0 if mesh[-1] > mesh[0] else -1.0
+        return lambda t: np.stack(
+            [np.interp(sign * t, sign * mesh, row) for row in guess]
+        )
+    expected = f"a number, shape ({n},)"
+    if mesh is not None:
+        expected += f", shape ({n}, {len(mesh)})"
+    raise ValueError(
+        f"`initial_guess` is expected to be a callable, {expected} or None, "
+        f"but actually has shape {guess.shape}."
+    )
+
+
+def _call_guess(guess, n, t):
+    """Values of a callable guess, asked all at once or one by one."""
+    try:
+        values = np.array(guess(t)) * 1.0
+    except Exception:
+        values = np.empty(0)
+    if values.shape != (n, len(t)):
+        values = np.stack([np.asarray(guess(float(s))) for s in t], axis=-1) * 1.0
+        values = values.reshape(-1, len(t))
+    if values.shape != (n, len(t)):
+        raise ValueError(
+            f"`initial_guess` return is expected to have shape ({n},), "
+            f"but actually has ({values.shape[0]},)."
+        )
+    return values
+
+
+def deadline(timeout):
+    """Reading of the monotonic clock at which `timeout` seconds are over."""
+    timeout = as_positive("timeout", timeout)
+    return math.inf if timeout is None else time.monotonic() + timeout

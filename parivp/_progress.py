@@ -1,0 +1,69 @@
+"""What a long integration tells while it runs: callback and progress bar."""
+
+from scipy.optimize import OptimizeResult
+
+__all__ = ["Monitor"]
+
+
+class Monitor:
+    """Calls the user's `callback` and moves the progress bar.
+
+    Parameters
+    ----------
+    t0, tf : float
+        Interval of integration.
+    callback : callable or None
+        Called with the state after each accepted window.
+    progress : bool
+        Whether to show a bar.
+
+    Raises
+    ------
+    ImportError
+        If a bar is asked for and tqdm is not installed.
+    """
+
+    class Stopped(Exception):
+        """The callback asked to stop."""
+
+    def __init__(self, t0, tf, callback, progress):
+        self.t0 = t0
+        self.total = abs(tf - t0)
+        self.callback = callback
+        self.bar = _open_bar(self.total) if progress else None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        if self.bar is not None:
+            self.bar.close()
+
+    def update(self, solver, segment):
+        """Report an accepted segment."""
+        if self.bar is not None:
+            self.bar.update(abs(segment.t[-1] - self.t0) - self.bar.n)
+        if self.callback is None:
+            return
+        state = OptimizeResult(
+            t=float(segment.t[-1]),
+            y=segment.y[:, -1].copy(),
+            nsteps=solver.loop.nsteps,
+            nit=solver.loop.nit,
+            window=len(segment.t) - 1,
+        )
+        try:
+            self.callback(state)
+        except StopIteration:
+            raise self.Stopped from None
+
+
+def _open_bar(total):
+    try:
+        from tqdm.auto import tqdm
+    except ImportError as error:
+        raise ImportError(
+            "`progress=True` needs tqdm: python -m pip install 'parivp[progress]'"
+        ) from error
+    total = total if total < float("inf") else None
+    return tqdm(total=total, unit="t", desc="solve_ivp")

@@ -1,0 +1,96 @@
+"""Collects segments and turns them into the arrays of the result."""
+
+import numpy as np
+
+from ._dense_output import OdeSolution, join
+
+__all__ = ["Recorder"]
+
+
+class Recorder:
+    """Points of the solution: the solver's own, or those of `t_eval`.
+
+    Parameters
+    ----------
+    t0, tf : float
+        Interval of integration.
+    t_eval : array_like or None
+    dense_output : bool
+
+    Raises
+    ------
+    ValueError
+        If `t_eval` is not one-dimensional, not within the interval, or not
+        sorted in the direction of integration.
+    """
+
+    def __init__(self, t0, tf, t_eval, dense_output):
+        self.direction = 1.0 if tf >= t0 else -1.0
+        self.t_eval = _validate(t_eval, t0, tf)
+        self.position = 0
+        self.dense_output = dense_output
+        self.ts, self.ys, self.polynomials = [], [], []
+        self.t_end = None
+
+    def start(self, t, y):
+        """Record the initial point."""
+        if self.t_eval is None:
+            self.ts.append([t])
+            self.ys.append(y[:, None])
+
+    def add(self, segment, polynomial, stop):
+        """Record a segment, up to `stop` if that is not None."""
+        if stop is None:
+            t, y = segment.t[1:], segment.y[:, 1:]
+            end = segment.t[-1]
+        else:
+            t, y = _truncate(segment, polynomial(), stop)
+            end = stop
+        if self.dense_output:
+            self.polynomials.append(polynomial().first(len(t)))
+            self.t_end = end
+        if self.t_eval is None:
+            self.ts.append(t)
+            self.ys.append(y)
+            return
+        n = np.searchsorted(
+            self.direction * self.t_eval, self.direction * end, side="right"
+        )
+        wanted = self.t_eval[self.position : n]
+        self.position = max(n, self.position)
+        if len(wanted):
+            self.ts.append(wanted)
+            self.ys.append(polynomial()(wanted))
+
+    def result(self):
+        """Times (m,), states (n, m) and the continuous solution or None."""
+        sol = None
+        if self.dense_output and self.polynomials:
+            sol = OdeSolution(join(self.polynomials), self.t_end)
+        if not self.ts:
+            return [], [], sol
+        return np.concatenate(self.ts), np.concatenate(self.ys, axis=1), sol
+
+
+def _truncate(segment, polynomial, stop):
+    """Steps of a segment up to an event at `stop`, which becomes the end."""
+    forward = segment.t[-1] >= segment.t[0]
+    before = segment.t[1:] < stop if forward else segment.t[1:] > stop
+    n = int(np.count_nonzero(before))
+    t = np.append(segment.t[1 : n + 1], stop)
+    y = np.append(segment.y[:, 1 : n + 1], polynomial.at(stop)[:, None], axis=1)
+    return t, y
+
+
+def _validate(t_eval, t0, tf):
+    if t_eval is None:
+        return None
+    t_eval = np.asarray(t_eval)
+    if t_eval.ndim != 1:
+        raise ValueError("`t_eval` must be 1-dimensional.")
+    if np.any(t_eval < min(t0, tf)) or np.any(t_eval > max(t0, tf)):
+        raise ValueError("Values in `t_eval` are not within `t_span`.")
+    d = np.diff(t_eval)
+    if (tf > t0 and np.any(d <= 0)) or (tf < t0 and np.any(d >= 0)):
+        raise ValueError("Values in `t_eval` are not properly sorted.")
+    return t_eval

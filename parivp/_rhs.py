@@ -1,0 +1,205 @@
+"""The user's functions, evaluated at many points at once.
+
+`fun(t, y)` is written for one time.  Written with array arithmetic it mostly
+works for many as well: ``t`` of shape (m,) and ``y`` of shape (n, m).  Whether
+it does is found out by comparing columns with single calls; where it does not,
+the columns are evaluated in a loop.
+"""
+
+import math
+import time
+
+import numpy as np
+
+__all__ = ["DeadlineExceeded", "ManyPoints", "Rhs", "sample_columns"]
+
+# A column of a broadcast evaluation counts as equal to a single call within
+# this, relative to the largest entry: elementary functions of arrays and of
+# scalars differ in the last digits, and cancellation may amplify that.
+SAME_RTOL = 1e-9
+
+
+class DeadlineExceeded(BaseException):
+    """The time allowed is over.
+
+    Not an `Exception`, so that it is not taken for one of the user's function.
+    """
+
+
+class ManyPoints:
+    """A function of (t, y) with values of a fixed shape, at many points.
+
+    Parameters
+    ----------
+    fun : callable
+        ``fun(t, y) -> array_like`` of shape `shape`, with scalar ``t`` and
+        ``y`` of shape (n,), or (n, k) where `vectorized`.
+    shape : tuple of int
+        Shape of one value: (n,) for a right-hand side, (n, n) for a Jacobian,
+        () for an event.
+    dtype : dtype
+        Type of the values.
+    name : str
+        How errors call the function.
+    vectorized : bool
+        SciPy's meaning: ``fun`` takes ``y`` of shape (n, k) at one time.
+    time_vectorized : bool or None
+        Whether ``fun`` broadcasts over time; None finds out.
+    """
+
+    def __init__(
+        self, fun, shape, dtype, name, *, vectorized=False, time_vectorized=None
+    ):
+        self.fun = fun
+        self.shape = shape
+        self.dtype = np.dtype(dtype)
+        self.name = name
+        self.vectorized = vectorized
+        self.time_vectorized = time_vectorized
+        self.check = time_vectorized is None
+        self.n_points = 0
+
+    def single(self, t, y):
+        """Value at one point; whatever the function raises arrives."""
+        self.n_points += 1
+        if self.vectorized:
+            value = np.asarray(self.fun(t, y[:, None]), dtype=self.dtype)
+            value = value.reshape(-1) if value.size == y.size else value
+        else:
+            value = np.asarray(self.fun(t, y), dtype=self.dtype)
+        if value.shape == self.shape:
+            return value
+        if value.size == 1 and self.shape in ((1,), (), (1, 1)):
+            return value.reshape(self.shape)
+        raise ValueError(
+            f"`{self.name}` return is expected to have shape {self.shape}, "
+            f"but actually has {value.shape}."
+        )
+
+    def __call__(self, t, y):
+        """Values at points computed ahead, shape (*shape, m).
+
+        Points where the function raises get NaN: a sequential solver might
+        never have asked for them.
+        """
+        if self.time_vectorized is False or len(t) == 1:
+            return self._loop(t, y)
+        try:
+            with np.errstate(all="ignore"):
+                values = self._broadcast(t, y)
+        except Exception:
+            if self.check and self.time_vectorized is None:
+                self.time_vectorized = False
+            return self._loop(t, y)
+        if self.check and self.time_vectorized is None:
+            self.time_vectorized = self.agrees(t, y, values, probe_columns(len(t)))
+            if not self.time_vectorized:
+                return self._loop(t, y)
+        return values
+
+    def agrees(self, t, y, values, columns):
+        """Whether the `columns` of broadcast `values` equal single calls."""
+        for k in columns:
+            with np.errstate(all="ignore"):
+                try:
+                    expected = self.single(float(t[k]), y[:, k].copy())
+                except Exception:
+                    return False
+                found = values[..., k]
+                size = np.max(np.abs(expected), initial=0.0)
+                atol = SAME_RTOL * size if np.isfinite(size) else 0.0
+            if not np.allclose(
+                found, expected, rtol=SAME_RTOL, atol=atol, equal_nan=True
+            ):
+                return False
+        return True
+
+    def _broadcast(self, t, y):
+        m = len(t)
+        self.n_points += m
+        value = self.fun(t, y)
+        out = np.empty((*self.shape, m), dtype=self.dtype)
+        if math.prod(self.shape) == 1 and np.size(value) == m:
+            value = np.reshape(value, out.shape)
+        _fill(out, value)
+        return out
+
+    def _loop(self, t, y):
+        out = np.empty((*self.shape, len(t)), dtype=self.dtype)
+        for k in range(len(t)):
+            try:
+                with np.errstate(all="ignore"):
+                    out[..., k] = self.single(float(t[k]), y[:, k].copy())
+            except Exception:
+                out[..., k] = np.nan
+        return out
+
+
+def _fill(out, value):
+    """Copy a broadcast value, whose entries may be constants, into `out`."""
+    if isinstance(value, list | tuple) and out.ndim > 1:
+        if len(value) != len(out):
+            raise ValueError("wrong number of components")
+        for row, component in zip(out, value, strict=True):
+            _fill(row, component)
+        return
+    value = np.asarray(value)
+    if out.ndim > 1 and value.shape != out.shape:
+        raise ValueError("wrong shape")
+    out[...] = value
+
+
+def probe_columns(m):
+    """A few columns of ``m``: the ends and the middle."""
+    return sorted({0, m // 2, m - 1})
+
+
+def sample_columns(x):
+    """A few columns: extremes of a component, the last, one in between.
+
+    The component and the point in between change with the number of steps.
+    """
+    n, m = x.shape
+    row = np.abs(x[m % n])
+    return {int(np.argmax(row)), int(np.argmin(row)), m - 1, (m * 5) // 8}
+
+
+class Rhs(ManyPoints):
+    """The right-hand side ``f(t, y)``, shape (n,), counted in points.
+
+    Attributes
+    ----------
+    deadline : float
+        Reading of `time.monotonic` from which on calls raise
+        `DeadlineExceeded`.
+    """
+
+    def __init__(self, fun, n, dtype, *, vectorized=False, time_vectorized=None):
+        super().__init__(
+            fun,
+            (n,),
+            dtype,
+            "fun",
+            vectorized=vectorized,
+            time_vectorized=time_vectorized,
+        )
+        self.deadline = math.inf
+
+    def single(self, t, y):
+        """Value at one point; whatever the function raises arrives."""
+        self._check_deadline()
+        return super().single(t, y)
+
+    def __call__(self, t, y):
+        """Values at points computed ahead, shape (n, m)."""
+        self._check_deadline()
+        return super().__call__(t, y)
+
+    def _check_deadline(self):
+        if time.monotonic() > self.deadline:
+            raise DeadlineExceeded
+
+    @property
+    def nfev(self):
+        """Number of evaluated points, one (t, y) pair each."""
+        return self.n_points

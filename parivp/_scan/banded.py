@@ -1,0 +1,32 @@
+"""The affine recursion as a triangular band matrix, solved by LAPACK.
+
+``u_k - A_k u_{k-1} = b_k`` for all ``k`` is block lower bidiagonal with unit
+diagonal, hence a lower triangular band matrix with ``2 d - 1`` subdiagonals.
+"""
+
+import numpy as np
+from scipy.linalg import get_lapack_funcs
+
+__all__ = ["affine_scan_banded"]
+
+
+def affine_scan_banded(xp, A, b):
+    """Solve ``u_k = A_k u_{k-1} + b_k``, ``u_{-1} = 0`` by ``?tbtrs``."""
+    A, b = np.asarray(A), np.asarray(b)
+    n_steps, d = b.shape
+    band = np.zeros((2 * d, n_steps, d), dtype=b.dtype)
+    for i in range(d):
+        for j in range(d):
+            # entry (k, i) x (k - 1, j) lies on diagonal d + i - j
+            band[d + i - j, :-1, j] = A[1:, i, j]
+    np.negative(band, out=band)
+    (tbtrs,) = get_lapack_funcs(("tbtrs",), (band, b))
+    u, info = tbtrs(
+        band.reshape(2 * d, n_steps * d),
+        np.ascontiguousarray(b).reshape(-1, 1),
+        uplo="L",
+        diag="U",
+    )
+    if info != 0:  # pragma: no cover - only for malformed arguments
+        raise ValueError(f"LAPACK tbtrs returned info = {info}.")
+    return u.reshape(n_steps, d)

@@ -1,0 +1,144 @@
+"""One step after another: what a window of one step amounts to.
+
+It serves functions that do not broadcast over time, places where a window
+fails, and the first step where its length is given.
+"""
+
+import math
+
+import numpy as np
+
+from ._result import IntegrationFailed, Segment
+
+__all__ = ["initial_step", "smallest_step", "steps_one_by_one", "steps_on_mesh"]
+
+# Steps that are handed on together.
+BLOCK = 32
+# Step size control as in SciPy and Hairer, Norsett & Wanner I, II.4.
+SAFETY, SMALLEST_FACTOR, LARGEST_FACTOR = 0.9, 0.2, 10.0
+
+TOO_SMALL = (
+    "Required step size is less than spacing between numbers. The solution may "
+    "have a singularity near t = {t:.15g}, or the problem may be stiff: try an "
+    "implicit method, or integrate up to a point before."
+)
+
+
+def smallest_step(t):
+    """The shortest step that still moves `t`, with some room."""
+    return 10 * np.spacing(abs(t))
+
+
+def evaluate_single(rhs):
+    """The right-hand side at one point, in the shape of many points."""
+
+    def evaluate(t, y):
+        return rhs.single(float(t[0]), y[:, 0])[:, None]
+
+    return evaluate
+
+
+def initial_step(loop, f0):
+    """Step size to start with (Hairer, Norsett & Wanner I, II.4)."""
+    disc, t, y = loop.discretization, loop.t, loop.y
+    interval = abs(loop.t_bound - t)
+    scale = disc.scale(y[:, None], y[:, None])[:, 0]
+
+    def norm(v):
+        return float(np.sqrt(np.mean(np.abs(v / scale) ** 2)))
+
+    with np.errstate(all="ignore"):
+        d0, d1 = norm(y), norm(f0)
+        h0 = 1e-6 if d0 < 1e-5 or d1 < 1e-5 else 0.01 * d0 / d1
+        h0 = min(h0, interval)
+        step = h0 * loop.direction
+        f1 = disc.rhs.single(t + step, y + step * f0)
+        d2 = norm(f1 - f0) / h0
+        largest = max(d1, d2)
+        if largest <= 1e-15:
+            h1 = max(1e-6, h0 * 1e-3)
+        else:
+            h1 = (0.01 / largest) ** -disc.error_exponent
+    h = min(100 * h0, h1, interval, loop.settings.max_step)
+    return h if math.isfinite(h) else h0
+
+
+def steps_one_by_one(loop, n_steps=BLOCK):
+    """Take `n_steps` steps under error control and yield them together.
+
+    What the right-hand side raises, or a step that fails, comes after the
+    steps before it have been handed on: they may hold a terminal event.
+    """
+    if loop.h_next is None:
+        f0 = loop.discretization.rhs.single(loop.t, loop.y)
+        loop.h_next = initial_step(loop, f0)
+    ts, ys, problem = [loop.t], [loop.y], None
+    h = loop.h_next
+    while len(ts) <= n_steps and ts[-1] != loop.t_bound:
+        try:
+            t, y, h = _step(loop, ts[-1], ys[-1], h, first=len(ts) == 1)
+        except BaseException as raised:
+            problem = raised
+            break
+        ts.append(t)
+        ys.append(y)
+    loop.h_next = h
+    if len(ts) > 1:
+        yield loop.accept(np.array(ts), np.stack(ys, axis=1))
+    if problem is not None:
+        raise problem
+
+
+def _step(loop, t, y, h, first):
+    """One accepted step: time, state and the step size to go on with."""
+    disc, max_step = loop.discretization, loop.settings.max_step
+    evaluate = evaluate_single(disc.rhs)
+    smallest = smallest_step(t)
+    h = min(h, max_step)
+    if first:
+        h = max(h, smallest)
+    largest_factor = LARGEST_FACTOR
+    while True:
+        if not h >= smallest:
+            raise IntegrationFailed(TOO_SMALL.format(t=t))
+        t_new = t + loop.direction * h
+        if loop.direction * (t_new - loop.t_bound) > 0:
+            t_new = loop.t_bound
+        mesh = np.array([t, t_new])
+        h = abs(t_new - t)
+        phi, K = disc.step(mesh, y[:, None], evaluate)
+        error = float(disc.error_norm(mesh[1:] - mesh[:-1], K, y[:, None], phi)[0])
+        if error <= 1.0:
+            grow = SAFETY * error**disc.error_exponent if error else largest_factor
+            return t_new, phi[:, 0], h * min(largest_factor, grow)
+        largest_factor = 1.0
+        shrink = SAFETY * error**disc.error_exponent
+        h *= max(SMALLEST_FACTOR, shrink) if math.isfinite(error) else SMALLEST_FACTOR
+
+
+def steps_on_mesh(loop, mesh):
+    """The recursion on the given `mesh`, in blocks, without error control."""
+    evaluate = evaluate_single(loop.discretization.rhs)
+    for start in range(0, len(mesh) - 1, BLOCK):
+        ts = mesh[start : start + BLOCK + 1]
+        ys, problem = [loop.y], None
+        for k in range(len(ts) - 1):
+            try:
+                phi, _ = loop.discretization.step(
+                    ts[k : k + 2], ys[-1][:, None], evaluate
+                )
+            except BaseException as raised:
+                problem = raised
+                break
+            if not np.isfinite(phi).all():
+                problem = IntegrationFailed(
+                    f"The recursion is not finite at t = {ts[k + 1]:.15g}: the "
+                    "solution may have a singularity before, or the steps may be "
+                    "too long for this tableau."
+                )
+                break
+            ys.append(phi[:, 0])
+        if len(ys) > 1:
+            yield loop.accept(ts[: len(ys)], np.stack(ys, axis=1))
+        if problem is not None:
+            raise problem

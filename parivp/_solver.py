@@ -1,0 +1,312 @@
+"""The window loop, shared by all methods.
+
+    predict   a loose sequential pass gives a guess and a first mesh
+    fit       error estimates of all steps at once, equidistributed
+    newton    residual, linearization, affine scan, until the update is small
+    judge     accept the prefix of steps that meet the tolerance
+    leftover  what is beyond, with its own dense output as the next guess
+
+A window of one step is the sequential method, so that the loop always ends.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ._array_namespace import errstate
+from ._mesh import equidistribute, prefix_below
+from ._newton import newton
+from ._predictor import predict
+from ._result import IntegrationFailed, Segment
+from ._rhs import sample_columns
+from ._sequential import initial_step, smallest_step, steps_one_by_one
+
+__all__ = ["Settings", "WindowLoop"]
+
+# Steps aim at this local error, in units of the tolerance, so that an estimate
+# which comes out somewhat larger on the final states still passes.
+AIM = 0.3
+# A mesh is good enough for Newton's method if its estimated errors stay below
+# the first bound and its steps outnumber the needed ones by less than the
+# second factor.
+GOOD_ERROR, GOOD_EXCESS = 0.7, 1.5
+# A new mesh whose steps differ from the old ones by less than this factor is
+# taken without another look.
+SMALL_CHANGE = 2.0
+MESH_PASSES = 4
+# How far one pass may shrink or stretch a step.
+SHRINK, STRETCH = 0.1, 30.0
+# Windows are counted in steps of the predictor.
+FIRST_WINDOW, SMALLEST_WINDOW, LARGEST_WINDOW = 128, 8, 8192
+# A window may grow if the guess was this good, and shrinks if it was not.
+EASY, HARD = 0.02, 0.2
+# What Newton's updates may leave, in units of the tolerance.
+NEWTON_TOL = 0.1
+MAX_NEWTON = 10
+# Numbers that the stages of all perturbed copies of a window may fill.
+STAGE_STORAGE = 2**23
+PREDICTOR_RTOL = 1e-4
+MAX_STEPS = 10_000_000
+
+
+@dataclass
+class Settings:
+    """What steers the loop; see `parivp.ScanNewton` for the meaning."""
+
+    rtol: float | np.ndarray = 1e-3
+    atol: float | np.ndarray = 1e-6
+    first_step: float | None = None
+    max_step: float = math.inf
+    initial_guess: object = None
+    window: float | None = None
+    newton_tol: float | None = None
+    max_newton: int | None = None
+    max_steps: float | None = None
+
+
+@dataclass
+class WindowLoop:
+    """Integrate from (t, y) to `t_bound` under error control.
+
+    Parameters
+    ----------
+    discretization : ExplicitRungeKutta
+    t : float
+    y : ndarray, shape (n,)
+    t_bound : float
+    settings : Settings
+    """
+
+    discretization: object
+    t: float
+    y: np.ndarray
+    t_bound: float
+    settings: Settings
+    nit: int = 0
+    nsteps: int = 0
+    newton_residuals: list = field(default_factory=list)
+
+    def __post_init__(self):
+        self.direction = 1.0 if self.t_bound >= self.t else -1.0
+        n, s = self.y.size, self.discretization.tableau.n_stages
+        copies = 1 + n * (2 if np.iscomplexobj(self.y) else 1)
+        self.most_steps = max(2, STAGE_STORAGE // ((s + 1) * max(n, 1) * copies))
+        self.window = self.settings.window or FIRST_WINDOW
+        self.max_steps = self.settings.max_steps or MAX_STEPS
+        self.h_next = None  # the step size wanted next
+        self.trial = None  # mesh and guess left over from the last window
+        self.ratio = 2.0  # steps of the predictor to one of the mesh
+
+    def segments(self):
+        """Yield accepted segments until `t_bound` is reached.
+
+        Raises
+        ------
+        IntegrationFailed
+        """
+        if self.y.size == 0 or self.t == self.t_bound:
+            t = np.array([self.t, self.t_bound])
+            yield self.accept(t, np.repeat(self.y[:, None], 2, axis=1))
+            return
+        yield from self.main_loop()
+
+    def main_loop(self):
+        """The loop proper."""
+        if self.settings.first_step is not None:
+            self.h_next = self.settings.first_step
+            yield from steps_one_by_one(self, 1)
+        while self.t != self.t_bound:
+            self.check_limits()
+            if self.parallel():
+                with errstate(np):
+                    segment = self._advance()
+                if segment is not None:
+                    yield segment
+            else:
+                yield from steps_one_by_one(self)
+                self._reopen()
+
+    def start(self):
+        """First step size; whether `fun` broadcasts, from three first points."""
+        rhs = self.discretization.rhs
+        f0 = rhs.single(self.t, self.y)
+        if self.y.size == 0 or self.t == self.t_bound:
+            return
+        self.h_next = initial_step(self, f0)
+        h = self.direction * self.h_next * np.array([0.0, 0.5, 1.0])
+        if rhs.time_vectorized is None:
+            rhs(self.t + h, self.y[:, None] + h * f0[:, None])
+
+    def check_limits(self):
+        """Stop where the user said so."""
+        if self.nsteps >= self.max_steps:
+            raise IntegrationFailed(
+                f"The number of steps reached `max_steps` = "
+                f"{self.max_steps} at t = {self.t:.15g}. Allow more, loosen "
+                "the tolerances or, if the problem is stiff, use an implicit method."
+            )
+
+    def accept(self, t, y):
+        """Take over the steps (t, y) and hand them out."""
+        n = int(min(len(t) - 1, self.max_steps - self.nsteps))
+        if n < len(t) - 1:
+            t, y, self.trial = t[: n + 1], y[:, : n + 1], None
+        self.t, self.y = float(t[-1]), y[:, -1].copy()
+        self.nsteps += n
+        return Segment(t, y)
+
+    def parallel(self):
+        """Whether to try a window of many steps next."""
+        return (
+            self.window > 1
+            and self.discretization.rhs.time_vectorized is not False
+            and self.settings.max_step > smallest_step(self.t)
+        )
+
+    # -- one window --------------------------------------------------------
+
+    def _advance(self):
+        """Solve one window; return what was accepted, or None."""
+        mesh, guess = self.trial or self._predict()
+        self.trial = None
+        if mesh is not None:
+            mesh = self._fit(mesh, guess)
+        if mesh is None:
+            return self._shrink()
+        x = guess(mesh)
+        x[:, 0] = self.y
+        result = newton(
+            self.discretization,
+            mesh,
+            x,
+            tol=self._newton_tol,
+            max_iter=self.settings.max_newton or MAX_NEWTON,
+        )
+        self.record(result)
+        if result.n_converged == 0:
+            return self._shrink()
+        if not self.confirm(result):
+            return None
+        self._resize(result, len(mesh) - 1)
+        return self._judge(result)
+
+    def _predict(self):
+        """A first mesh and a guess for the window to come, or None for both."""
+        settings = self.settings
+        if settings.initial_guess is not None:
+            n = min(self.window, self.most_steps)
+            t_end = self.t + self.direction * min(
+                n * self.h_next, abs(self.t_bound - self.t)
+            )
+            return np.linspace(self.t, t_end, n + 1), settings.initial_guess
+        # the predictor may be loose: Newton's method squares its error
+        loosen = max(1.0, PREDICTOR_RTOL / float(np.max(settings.rtol)))
+        guess = predict(
+            self.discretization.rhs,
+            self.t,
+            self.y,
+            self.t_bound,
+            self.window if settings.window is None else self.window * self.ratio,
+            rtol=settings.rtol * loosen,
+            atol=settings.atol * loosen,
+            max_step=settings.max_step,
+        )
+        if guess is None:
+            return None, None
+        self.predicted = len(guess.t) - 1
+        wanted = self.ratio * np.abs(np.diff(guess.t))
+        return self._remesh(guess.t, wanted), guess
+
+    def _fit(self, mesh, guess):
+        """Equidistribute the errors that the steps make from guessed states."""
+        disc = self.discretization
+        for _ in range(MESH_PASSES):
+            x = guess(mesh[:-1])
+            x[:, 0] = self.y
+            h = np.diff(mesh)
+            phi, K = disc.step(mesh, x)
+            error = disc.error_norm(h, K, x, phi)
+            wanted = self._wanted(h, error)
+            factor = wanted / np.abs(h)
+            fits = np.max(error) <= GOOD_ERROR
+            if fits and len(h) <= GOOD_EXCESS * np.sum(1 / factor) + 1:
+                break
+            mesh = self._remesh(mesh, wanted)
+            if SMALL_CHANGE * np.min(factor) > 1 and np.max(factor) < SMALL_CHANGE:
+                break
+        return mesh
+
+    def _judge(self, result):
+        """Accept the converged steps whose errors meet the tolerance."""
+        n_converged = result.n_converged
+        result.cut(n_converged)
+        mesh, x = result.mesh, result.x
+        h = np.diff(mesh)
+        error = self.discretization.error_norm(h, result.K, x[:, :-1], x[:, 1:])
+        wanted = self._wanted(h, error)
+        n = prefix_below(error, 1.0)
+        if n < n_converged:
+            left, states = mesh[n:], x[:, n:]
+            guess = self.discretization.interpolant(left, states)
+            self.trial = self._remesh(left, wanted[n:]), guess
+        if n == 0:
+            self.h_next = wanted[0]
+            return None
+        self.h_next = wanted[n - 1]
+        return self.accept(mesh[: n + 1], x[:, : n + 1])
+
+    def confirm(self, result):
+        """Compare broadcast values of `fun` with single calls, on the solution."""
+        rhs = self.discretization.rhs
+        if not rhs.check:
+            return True
+        left = result.left[:, : result.n_converged]
+        columns = sample_columns(left)
+        if rhs.agrees(result.mesh, left, result.K[0], columns):
+            return True
+        rhs.time_vectorized = False
+        return False
+
+    def record(self, result):
+        """Count the Newton iterations."""
+        self.nit += len(result.residuals)
+        self.newton_residuals.append(np.array(result.residuals))
+
+    # -- sizes ---------------------------------------------------------------
+
+    def _newton_tol(self, x):
+        kappa = self.settings.newton_tol or NEWTON_TOL
+        return kappa * self.discretization.scale(x[:, :-1], x[:, 1:])
+
+    def _wanted(self, h, error):
+        """Step sizes that bring every error to AIM."""
+        error = np.where(np.isfinite(error), error, np.inf)
+        factor = (error / AIM) ** self.discretization.error_exponent
+        wanted = np.abs(h) * np.clip(factor, SHRINK, STRETCH)
+        return np.minimum(wanted, self.settings.max_step)
+
+    def _remesh(self, mesh, wanted):
+        n = min(self.most_steps, self.settings.window or math.inf)
+        return equidistribute(mesh, wanted, most_steps=n)
+
+    def _resize(self, result, n_asked):
+        """Follow the quality of the guess with the size of the window."""
+        if self.settings.window is not None:
+            return
+        if result.n_converged < n_asked:
+            share = max(result.n_converged / n_asked, 0.25)
+            self.window = max(SMALLEST_WINDOW, int(share * self.window))
+        elif result.deviation < HARD:
+            growth = 4 if result.deviation < EASY else 2
+            self.window = min(LARGEST_WINDOW, growth * self.window)
+
+    def _shrink(self):
+        """Try a quarter of the window next, in the end single steps."""
+        window = min(self.window, self.most_steps) // 4
+        self.window = window if window >= SMALLEST_WINDOW else 1
+
+    def _reopen(self):
+        """Windows again, after single steps."""
+        self.window = self.settings.window or 2 * SMALLEST_WINDOW
+

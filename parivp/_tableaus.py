@@ -1,0 +1,208 @@
+"""Butcher tableaus: frozen data that checks itself.
+
+A method file is little more than its coefficients.  Those of the embedded
+pairs are read off SciPy's public solver classes, which keep them.
+"""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from scipy.integrate import DOP853, RK23, RK45
+
+__all__ = ["TABLEAUS", "ButcherTableau"]
+
+
+@dataclass(frozen=True, eq=False)
+class ButcherTableau:
+    r"""Coefficients of an explicit Runge-Kutta method.
+
+    A step of length `h` from `x` at time `t` computes the stage derivatives
+    ``k_i = f(t + c_i h, x + h sum_j a_ij k_j)`` and returns
+    ``x + h sum_i b_i k_i``.  One more derivative, at the end of the step, is
+    numbered ``s``; error weights and dense output may use it.
+
+    Parameters
+    ----------
+    name : str
+        Name under which the tableau is listed in `TABLEAUS`.
+    order : int
+        Order of the method.
+    a : ndarray, shape (s, s)
+        Stage coefficients, strictly lower triangular.
+    b, c : ndarray, shape (s,)
+        Weights and nodes.
+    error_weights : ndarray, shape (0, s + 1), (1, s + 1) or (2, s + 1)
+        Weights of the embedded error estimates: none, one, or the pair of
+        DOP853, which is combined as in [1]_, Section II.10.
+    error_order : int
+        The estimate of a step behaves as ``h**(error_order + 1)``.
+    extra_a, extra_c : ndarray, shape (e, s + 1 + e) and (e,)
+        Stages that only the dense output needs.
+    interpolation : ndarray, shape (s + 1 + e, p)
+        Dense output
+        ``x(t + theta h) = x + h sum_ij k_i interpolation_ij theta**(j + 1)``.
+        By default the cubic Hermite polynomial through both ends.
+
+    References
+    ----------
+    .. [1] E. Hairer, S. P. Norsett, G. Wanner, "Solving Ordinary Differential
+           Equations I: Nonstiff Problems", 2nd ed., Springer, 1993.
+    """
+
+    name: str
+    order: int
+    a: np.ndarray
+    b: np.ndarray
+    c: np.ndarray
+    error_weights: np.ndarray | None = None
+    error_order: int = 0
+    extra_a: np.ndarray | None = None
+    extra_c: np.ndarray = field(default_factory=lambda: np.empty(0))
+    interpolation: np.ndarray | None = None
+
+    def __post_init__(self):
+        s = self.n_stages
+        if self.error_weights is None:
+            object.__setattr__(self, "error_weights", np.empty((0, s + 1)))
+        if self.extra_a is None:
+            object.__setattr__(self, "extra_a", np.empty((0, s + 1)))
+        if self.interpolation is None:
+            object.__setattr__(self, "interpolation", _hermite(self.b))
+        self._validate()
+
+    def _validate(self):
+        s, e = self.n_stages, len(self.extra_c)
+        checks = {
+            "a must have shape (s, s)": self.a.shape == (s, s),
+            "a must be strictly lower triangular": not np.triu(self.a).any(),
+            "rows of a must sum to c": np.allclose(self.a.sum(1), self.c, atol=1e-14),
+            "b must sum to 1": np.isclose(self.b.sum(), 1, rtol=1e-14),
+            "b must satisfy b.c = 1/2 for order >= 2": (
+                self.order < 2 or np.isclose(self.b @ self.c, 0.5, rtol=1e-13)
+            ),
+            "error weights must have s + 1 columns and rows that sum to 0": (
+                self.error_weights.shape[1] == s + 1
+                and np.allclose(self.error_weights.sum(1), 0, atol=1e-14)
+            ),
+            "rows of extra_a must sum to extra_c": (
+                len(self.extra_a) == e
+                and np.allclose(self.extra_a.sum(1), self.extra_c, atol=1e-13)
+            ),
+            "interpolation must reach the step's end": np.allclose(
+                self.interpolation.sum(1),
+                np.pad(self.b, (0, 1 + e)),
+                atol=1e-12,
+            ),
+        }
+        broken = [what for what, holds in checks.items() if not holds]
+        if broken:
+            raise ValueError(f"Tableau {self.name!r}: {'; '.join(broken)}.")
+
+    @property
+    def kind(self):
+        """Which discretization takes the tableau."""
+        return "explicit"
+
+    @property
+    def n_stages(self):
+        """Number of stages ``s``."""
+        return len(self.b)
+
+    @property
+    def adaptive(self):
+        """Whether the tableau has an error estimate."""
+        return len(self.error_weights) > 0
+
+    @property
+    def error_uses_end(self):
+        """Whether the estimate needs the derivative at the step's end."""
+        return bool(self.error_weights[:, -1].any())
+
+    @cached_property
+    def bubble(self):
+        """Weights of the dense output in a form exact at both ends.
+
+        With ``p_i(theta)`` the polynomials of `interpolation`,
+        ``p_i(theta) - b_i theta = theta (1 - theta) sum_m bubble_mi theta**m``,
+        so that ``x(theta) = (1 - theta) x_0 + theta x_1 + theta (1 - theta) h
+        sum_mi bubble_mi k_i theta**m`` returns both ends without rounding.
+        """
+        q = self.interpolation.copy()
+        q[:, 0] -= np.pad(self.b, (0, len(q) - self.n_stages))
+        return np.cumsum(q, axis=1)[:, :-1].T.copy()
+
+
+def _hermite(b):
+    """Cubic Hermite interpolation through both ends of a step."""
+    p = np.zeros((len(b) + 1, 3))
+    p[:-1] = np.outer(b, [0, 3, -2])
+    p[0] += [1, -2, 1]
+    p[-1] += [0, -1, 1]
+    return p
+
+
+def _from_scipy(name, cls, **dense):
+    s = cls.n_stages
+    error_weights = np.atleast_2d(
+        np.stack([cls.E5, cls.E3]) if cls is DOP853 else cls.E
+    )
+    return ButcherTableau(
+        name,
+        cls.order,
+        np.pad(cls.A, ((0, 0), (0, s - cls.A.shape[1]))),
+        np.asarray(cls.B, dtype=float),
+        np.asarray(cls.C[:s], dtype=float),
+        error_weights,
+        cls.error_estimator_order,
+        **dense,
+    )
+
+
+def _dop853_interpolation():
+    """Dense output of DOP853 in powers of theta ([1]_ of `ButcherTableau`, II.6).
+
+    The published form alternates the factors theta and (1 - theta):
+    ``F_0 theta + F_1 theta (1-theta) + F_2 theta^2 (1-theta) + ...``, where the
+    ``F_i`` are combinations of the stages.
+    """
+    s, n_all = DOP853.n_stages, DOP853.A_EXTRA.shape[1]
+    unit = np.eye(n_all)
+    increment = np.pad(DOP853.B, (0, n_all - s))
+    f = np.vstack(
+        [
+            increment,
+            unit[0] - increment,
+            2 * increment - unit[0] - unit[s],
+            DOP853.D,
+        ]
+    )
+    p = np.zeros((n_all, len(f) + 1))
+    factor = np.array([1.0])
+    for i, row in enumerate(f):
+        factor = np.convolve(factor, [0.0, 1.0] if i % 2 == 0 else [1.0, -1.0])
+        p[:, : len(factor)] += np.outer(row, factor)
+    return p[:, 1:]
+
+
+_TABLEAUS = (
+    ButcherTableau("Euler", 1, np.zeros((1, 1)), np.ones(1), np.zeros(1)),
+    ButcherTableau(
+        "RK4",
+        4,
+        np.diag([0.5, 0.5, 1.0], -1),
+        np.array([1, 2, 2, 1]) / 6,
+        np.array([0, 0.5, 0.5, 1]),
+    ),
+    _from_scipy("RK23", RK23, interpolation=RK23.P),
+    _from_scipy("RK45", RK45, interpolation=RK45.P),
+    _from_scipy(
+        "DOP853",
+        DOP853,
+        extra_a=DOP853.A_EXTRA,
+        extra_c=DOP853.C_EXTRA,
+        interpolation=_dop853_interpolation(),
+    ),
+)
+
+TABLEAUS = {tableau.name: tableau for tableau in _TABLEAUS}
