@@ -12,6 +12,9 @@ from ._jacobian import increments
 
 __all__ = ["ExplicitRungeKutta"]
 
+# Numbers that the stages of one block of perturbed steps fill: a level-2 cache.
+CACHED = 2**17
+
 
 class ExplicitRungeKutta:
     """The recursion ``x_k = phi_k(x_{k-1})`` of an explicit Runge-Kutta method.
@@ -87,20 +90,34 @@ class ExplicitRungeKutta:
         tab = self.tableau
         s = tab.n_stages
         flat = np.empty((s + tab.error_uses_end, x.size), dtype=x.dtype)
-        flat[0] = evaluate(times[0], x).reshape(-1)
+        K = flat.reshape(-1, *x.shape)
+        evaluate(times[0], x, K[0])
         for i in range(1, s):
-            increment = (tab.a[i, :i] @ flat[:i]).reshape(x.shape)
-            increment *= h
-            increment += x
-            flat[i] = evaluate(times[i], increment).reshape(-1)
-        phi = (tab.b @ flat[:s]).reshape(x.shape)
+            y = np.dot(tab.a[i, :i], flat[:i]).reshape(x.shape)
+            y *= h
+            y += x
+            evaluate(times[i], y, K[i])
+        phi = np.dot(tab.b, flat[:s]).reshape(x.shape)
         phi *= h
         phi += x
         if tab.error_uses_end:
-            flat[s] = evaluate(times[0] + h, phi).reshape(-1)
-        return phi, flat.reshape(-1, *x.shape)
+            evaluate(times[0] + h, phi, K[s])
+        return phi, K
 
     def _linearize_by_differences(self, mesh, x):
+        """Differences of the step map, in blocks that stay in the cache."""
+        n, n_steps = x.shape
+        copies = 1 + n * (2 if np.iscomplexobj(x) else 1)
+        block = max(16, CACHED // (self.tableau.n_stages * n * copies))
+        if n_steps <= 1.5 * block:
+            return self._difference_block(mesh, x)
+        parts = [
+            self._difference_block(mesh[k : k + block + 1], x[:, k : k + block])
+            for k in range(0, n_steps, block)
+        ]
+        return tuple(np.concatenate(part, axis=-1) for part in zip(*parts, strict=True))
+
+    def _difference_block(self, mesh, x):
         """Step every state along with copies perturbed in each direction."""
         n, n_steps = x.shape
         h, times = np.diff(mesh), self._times(mesh)
@@ -192,14 +209,14 @@ class ExplicitRungeKutta:
         tab = self.tableau
         s, e = tab.n_stages, len(tab.extra_c)
         h, left = np.diff(mesh), x[:, :-1]
-        _, K = self.step(mesh, left)
         flat = np.empty((s + 1 + e, left.size), dtype=x.dtype)
-        flat[:s] = K[:s].reshape(s, -1)
-        flat[s] = self.rhs(mesh[1:], x[:, 1:]).reshape(-1)
+        flat[:s] = self.step(mesh, left)[1][:s].reshape(s, -1)
+        K = flat.reshape(-1, *left.shape)
+        self.rhs(mesh[1:], x[:, 1:], K[s])
         for i in range(s + 1, s + 1 + e):
             increment = (tab.extra_a[i - s - 1, :i] @ flat[:i]).reshape(left.shape)
             t = mesh[:-1] + tab.extra_c[i - s - 1] * h
-            flat[i] = self.rhs(t, left + h * increment).reshape(-1)
+            self.rhs(t, left + h * increment, K[i])
         bubble = (tab.bubble @ flat).reshape(-1, *left.shape)
         return PiecewisePolynomial(mesh, x, h * bubble)
 

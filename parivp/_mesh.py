@@ -2,7 +2,7 @@
 
 import numpy as np
 
-__all__ = ["equidistribute", "prefix_below"]
+__all__ = ["equidistribute", "prefix_below", "smooth", "split"]
 
 
 def equidistribute(mesh, wanted, *, most_steps=np.inf):
@@ -39,3 +39,22 @@ def prefix_below(values, bound):
     """Number of leading `values` that are at most `bound`."""
     above = ~(values <= bound)
     return int(np.argmax(above)) if above.any() else len(values)
+
+
+def smooth(density):
+    """Largest of every value and its neighbours.
+
+    Error coefficients that vary within a step act with their largest value,
+    while equidistribution averages a root of them.
+    """
+    padded = np.concatenate([density[:1], density, density[-1:]])
+    return np.maximum(np.maximum(padded[:-2], padded[2:]), density)
+
+
+def split(mesh, pieces):
+    """Divide every step of `mesh` into a number of equal `pieces`."""
+    pieces = np.asarray(pieces, dtype=int)
+    if np.all(pieces == 1):
+        return mesh
+    ends = np.concatenate([[0], np.cumsum(pieces)])
+    return np.interp(np.arange(ends[-1] + 1), ends, mesh)

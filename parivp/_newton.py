@@ -16,9 +16,7 @@ from ._scan import affine_scan
 
 __all__ = ["NewtonResult", "newton"]
 
-# Jacobians are kept while every update is this much smaller than the last, and
-# after the first one where the guess was this good.
-KEEP_JACOBIANS = 0.1
+# Jacobians are kept after the first update where the guess was this good.
 GOOD_GUESS = 0.02
 
 # Steps whose update exceeds this fraction of the solution's size lie outside
@@ -126,10 +124,19 @@ def newton(discretization, mesh, x, *, tol, max_iter, exact=False, shorten=True)
             state.n_converged = _first(xp, ~(_remaining(rate, iteration, exact) * norms <= 1))
             if state.n_converged == norms.shape[0]:
                 break
-            if exact or rate > (GOOD_GUESS if iteration == 0 else KEEP_JACOBIANS):
+            if exact or rate > (GOOD_GUESS if iteration == 0 else _keep_rate(u)):
                 D = None
             previous = norm
     return state
+
+
+def _keep_rate(u):
+    """Contraction that is good enough to keep the Jacobians.
+
+    A new linearization costs ``n + 1`` evaluations of the steps, so that with
+    more unknowns slower contraction still pays.
+    """
+    return min(0.5, 0.1 ** (8 / (8 + u.shape[0])))
 
 
 def _remaining(rate, iteration, exact):

@@ -160,6 +160,6 @@ def _call_guess(guess, n, t):
 
 
 def deadline(timeout):
-    """Reading of the monotonic clock at which `timeout` seconds are over."""
+    """Reading of the monotonic clock when `timeout` seconds are over, or None."""
     timeout = as_positive("timeout", timeout)
-    return math.inf if timeout is None else time.monotonic() + timeout
+    return None if timeout is None else time.monotonic() + timeout

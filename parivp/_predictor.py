@@ -64,17 +64,20 @@ def predict(rhs, t, y, t_bound, n_steps, *, rtol, atol, max_step):
     ts, ys = np.array(ts), np.array(ys).T
     if np.iscomplexobj(y):
         ys = np.ascontiguousarray(ys[::2] + 1j * ys[1::2])
+    moved = np.abs(np.diff(ts)) > 10 * np.spacing(np.abs(ts[1:]))
     f = rhs(ts, ys)
-    good = np.isfinite(f).all(axis=0)
+    good = np.isfinite(f).all(axis=0) & np.isfinite(ys).all(axis=0)
+    good[1:] &= moved
     m = len(ts) if good.all() else int(np.argmin(good))
     return Trajectory(ts[:m], ys[:, :m], f[:, :m]) if m > 1 else None
 
 
 def _run(predictor, rhs, t, y, t_bound, n_steps, rtol, atol, max_step):
     """Times and states of a sequential solver's steps, in real arithmetic."""
-    fun = rhs.single
+    fun = rhs.single if rhs.vectorized else rhs.fun
     if np.iscomplexobj(y):
         y = y.view(float)
+        rtol = np.repeat(rtol, 2) if np.ndim(rtol) else rtol
         atol = np.repeat(atol, 2) if np.ndim(atol) else atol
 
         def fun(t, y):
@@ -88,16 +91,13 @@ def _run(predictor, rhs, t, y, t_bound, n_steps, rtol, atol, max_step):
                 fun, t, y, t_bound, rtol=rtol, atol=atol, max_step=max_step
             )
             while solver.status == "running" and len(ts) <= n_steps:
+                rhs.check_deadline()
                 solver.step()
-                smallest = 10 * np.spacing(abs(solver.t))
-                if (
-                    solver.status == "failed"
-                    or not np.isfinite(solver.y).all()
-                    or abs(solver.t - ts[-1]) < smallest
-                ):
+                if solver.status == "failed":
                     break
                 ts.append(solver.t)
                 ys.append(solver.y)
+            rhs.n_points += solver.nfev if fun is rhs.fun else 0
         except Exception:  # noqa: BLE001 - the function's own, met ahead of time
             pass
     return ts, ys

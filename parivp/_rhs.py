@@ -58,6 +58,7 @@ class ManyPoints:
         self.time_vectorized = time_vectorized
         self.check = time_vectorized is None
         self.n_points = 0
+        self.n_entries = math.prod(shape)
 
     def single(self, t, y):
         """Value at one point; whatever the function raises arrives."""
@@ -76,60 +77,63 @@ class ManyPoints:
             f"but actually has {value.shape}."
         )
 
-    def __call__(self, t, y):
+    def __call__(self, t, y, out=None):
         """Values at points computed ahead, shape (*shape, m).
 
         Points where the function raises get NaN: a sequential solver might
-        never have asked for them.
+        never have asked for them. Floating-point warnings are the caller's to
+        silence.
+
+        Parameters
+        ----------
+        t : ndarray, shape (m,)
+        y : ndarray, shape (n, m)
+        out : ndarray, shape (*shape, m), optional
+            Where to put the values.
         """
+        if out is None:
+            out = np.empty((*self.shape, len(t)), dtype=self.dtype)
         if self.time_vectorized is False or len(t) == 1:
-            return self._loop(t, y)
+            return self._loop(t, y, out)
         try:
-            with np.errstate(all="ignore"):
-                values = self._broadcast(t, y)
+            self._broadcast(t, y, out)
         except Exception:
-            if self.check and self.time_vectorized is None:
+            if self.time_vectorized is None:
                 self.time_vectorized = False
-            return self._loop(t, y)
-        if self.check and self.time_vectorized is None:
-            self.time_vectorized = self.agrees(t, y, values, probe_columns(len(t)))
+            return self._loop(t, y, out)
+        if self.time_vectorized is None:
+            self.time_vectorized = self.agrees(t, y, out, probe_columns(len(t)))
             if not self.time_vectorized:
-                return self._loop(t, y)
-        return values
+                return self._loop(t, y, out)
+        return out
 
     def agrees(self, t, y, values, columns):
         """Whether the `columns` of broadcast `values` equal single calls."""
-        for k in columns:
-            with np.errstate(all="ignore"):
-                try:
-                    expected = self.single(float(t[k]), y[:, k].copy())
-                except Exception:
-                    return False
-                found = values[..., k]
-                size = np.max(np.abs(expected), initial=0.0)
-                atol = SAME_RTOL * size if np.isfinite(size) else 0.0
-            if not np.allclose(
-                found, expected, rtol=SAME_RTOL, atol=atol, equal_nan=True
-            ):
-                return False
-        return True
+        columns = list(columns)
+        expected = np.empty((*self.shape, len(columns)), dtype=self.dtype)
+        try:
+            for i, k in enumerate(columns):
+                expected[..., i] = self.single(float(t[k]), y[:, k].copy())
+        except Exception:
+            return False
+        found = values[..., columns]
+        axes = tuple(range(len(self.shape)))
+        size = np.max(np.abs(expected), axis=axes, initial=0.0)
+        same = np.abs(found - expected) <= SAME_RTOL * size
+        return bool(np.all(same | ~np.isfinite(expected) & ~np.isfinite(found)))
 
-    def _broadcast(self, t, y):
+    def _broadcast(self, t, y, out):
         m = len(t)
         self.n_points += m
         value = self.fun(t, y)
-        out = np.empty((*self.shape, m), dtype=self.dtype)
-        if math.prod(self.shape) == 1 and np.size(value) == m:
+        if self.n_entries == 1 and np.size(value) == m:
             value = np.reshape(value, out.shape)
         _fill(out, value)
-        return out
 
-    def _loop(self, t, y):
-        out = np.empty((*self.shape, len(t)), dtype=self.dtype)
+    def _loop(self, t, y, out):
         for k in range(len(t)):
             try:
-                with np.errstate(all="ignore"):
-                    out[..., k] = self.single(float(t[k]), y[:, k].copy())
+                out[..., k] = self.single(float(t[k]), y[:, k].copy())
             except Exception:
                 out[..., k] = np.nan
         return out
@@ -169,7 +173,7 @@ class Rhs(ManyPoints):
 
     Attributes
     ----------
-    deadline : float
+    deadline : float or None
         Reading of `time.monotonic` from which on calls raise
         `DeadlineExceeded`.
     """
@@ -183,20 +187,21 @@ class Rhs(ManyPoints):
             vectorized=vectorized,
             time_vectorized=time_vectorized,
         )
-        self.deadline = math.inf
+        self.deadline = None
 
     def single(self, t, y):
         """Value at one point; whatever the function raises arrives."""
-        self._check_deadline()
+        self.check_deadline()
         return super().single(t, y)
 
-    def __call__(self, t, y):
+    def __call__(self, t, y, out=None):
         """Values at points computed ahead, shape (n, m)."""
-        self._check_deadline()
-        return super().__call__(t, y)
+        self.check_deadline()
+        return super().__call__(t, y, out)
 
-    def _check_deadline(self):
-        if time.monotonic() > self.deadline:
+    def check_deadline(self):
+        """Raise `DeadlineExceeded` if the time allowed is over."""
+        if self.deadline is not None and time.monotonic() > self.deadline:
             raise DeadlineExceeded
 
     @property

@@ -32,8 +32,8 @@ def smallest_step(t):
 def evaluate_single(rhs):
     """The right-hand side at one point, in the shape of many points."""
 
-    def evaluate(t, y):
-        return rhs.single(float(t[0]), y[:, 0])[:, None]
+    def evaluate(t, y, out):
+        out[:, 0] = rhs.single(float(t[0]), y[:, 0])
 
     return evaluate
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ._array_namespace import errstate
-from ._mesh import equidistribute, prefix_below
+from ._mesh import equidistribute, prefix_below, smooth, split
 from ._newton import newton
-from ._predictor import predict
+from ._predictor import Trajectory, predict
 from ._result import IntegrationFailed, Segment
 from ._rhs import sample_columns
 from ._sequential import initial_step, smallest_step, steps_one_by_one
@@ -27,20 +27,17 @@ __all__ = ["Settings", "WindowLoop"]
 # Steps aim at this local error, in units of the tolerance, so that an estimate
 # which comes out somewhat larger on the final states still passes.
 AIM = 0.3
-# A mesh is good enough for Newton's method if its estimated errors stay below
-# the first bound and its steps outnumber the needed ones by less than the
-# second factor.
-GOOD_ERROR, GOOD_EXCESS = 0.7, 1.5
-# A new mesh whose steps differ from the old ones by less than this factor is
-# taken without another look.
-SMALL_CHANGE = 2.0
+# Steps with a larger error than this are split; a mesh with steps to be split
+# into more pieces than the second number, or with more steps than are needed by
+# the third factor, is made anew.
+GOOD_ERROR, LARGEST_SPLIT, GOOD_EXCESS = 0.6, 2.0, 1.5
 MESH_PASSES = 4
 # How far one pass may shrink or stretch a step.
 SHRINK, STRETCH = 0.1, 30.0
 # Windows are counted in steps of the predictor.
 FIRST_WINDOW, SMALLEST_WINDOW, LARGEST_WINDOW = 128, 8, 8192
 # A window may grow if the guess was this good, and shrinks if it was not.
-EASY, HARD = 0.02, 0.2
+EASY, HARD = 1e-3, 0.02
 # What Newton's updates may leave, in units of the tolerance.
 NEWTON_TOL = 0.1
 MAX_NEWTON = 10
@@ -96,7 +93,9 @@ class WindowLoop:
         self.max_steps = self.settings.max_steps or MAX_STEPS
         self.h_next = None  # the step size wanted next
         self.trial = None  # mesh and guess left over from the last window
-        self.ratio = 2.0  # steps of the predictor to one of the mesh
+        # steps of the predictor to one of the mesh, at first as observed
+        rtol = float(np.min(self.settings.rtol))
+        self.ratio = 5.0 * (1e3 * rtol) ** -self.discretization.error_exponent
 
     def segments(self):
         """Yield accepted segments until `t_bound` is reached.
@@ -168,14 +167,12 @@ class WindowLoop:
 
     def _advance(self):
         """Solve one window; return what was accepted, or None."""
-        mesh, guess = self.trial or self._predict()
+        fresh = self.trial is None
+        mesh, guess = self._predict() if fresh else self.trial
         self.trial = None
-        if mesh is not None:
-            mesh = self._fit(mesh, guess)
         if mesh is None:
             return self._shrink()
-        x = guess(mesh)
-        x[:, 0] = self.y
+        mesh, x = self._fit(mesh, guess)
         result = newton(
             self.discretization,
             mesh,
@@ -188,7 +185,8 @@ class WindowLoop:
             return self._shrink()
         if not self.confirm(result):
             return None
-        self._resize(result, len(mesh) - 1)
+        if fresh:
+            self._resize(result, len(mesh) - 1, guess)
         return self._judge(result)
 
     def _predict(self):
@@ -214,28 +212,38 @@ class WindowLoop:
         )
         if guess is None:
             return None, None
-        self.predicted = len(guess.t) - 1
         wanted = self.ratio * np.abs(np.diff(guess.t))
         return self._remesh(guess.t, wanted), guess
 
     def _fit(self, mesh, guess):
-        """Equidistribute the errors that the steps make from guessed states."""
-        disc = self.discretization
-        for _ in range(MESH_PASSES):
-            x = guess(mesh[:-1])
+        """Equidistribute the errors that the steps make from guessed states.
+
+        The guess is close enough for the estimates to hold later, so that
+        Newton's method works on the final mesh from the start.
+        """
+        for passes_left in reversed(range(MESH_PASSES)):
+            x = guess(mesh)
             x[:, 0] = self.y
-            h = np.diff(mesh)
-            phi, K = disc.step(mesh, x)
-            error = disc.error_norm(h, K, x, phi)
-            wanted = self._wanted(h, error)
-            factor = wanted / np.abs(h)
-            fits = np.max(error) <= GOOD_ERROR
-            if fits and len(h) <= GOOD_EXCESS * np.sum(1 / factor) + 1:
+            h, error = self._errors(mesh, x)
+            pieces = h / self._wanted(h, error)
+            good = np.max(pieces) <= LARGEST_SPLIT
+            if not passes_left or (
+                good and len(h) <= GOOD_EXCESS * np.sum(pieces) + 1
+            ):
                 break
-            mesh = self._remesh(mesh, wanted)
-            if SMALL_CHANGE * np.min(factor) > 1 and np.max(factor) < SMALL_CHANGE:
-                break
-        return mesh
+            mesh = self._remesh(mesh, h / smooth(pieces))
+        if np.all(error <= GOOD_ERROR):
+            return mesh, x
+        mesh = split(mesh, np.where(error > GOOD_ERROR, np.ceil(pieces), 1))
+        x = guess(mesh)
+        x[:, 0] = self.y
+        return mesh, x
+
+    def _errors(self, mesh, x):
+        """Step sizes, and error estimates of the steps from states `x`."""
+        h = np.diff(mesh)
+        phi, K = self.discretization.step(mesh, x[:, :-1])
+        return np.abs(h), self.discretization.error_norm(h, K, x[:, :-1], phi)
 
     def _judge(self, result):
         """Accept the converged steps whose errors meet the tolerance."""
@@ -290,8 +298,11 @@ class WindowLoop:
         n = min(self.most_steps, self.settings.window or math.inf)
         return equidistribute(mesh, wanted, most_steps=n)
 
-    def _resize(self, result, n_asked):
+    def _resize(self, result, n_asked, guess):
         """Follow the quality of the guess with the size of the window."""
+        if isinstance(guess, Trajectory):
+            # a little finer than what came out: the next mesh may only be split
+            self.ratio = 0.9 * (len(guess.t) - 1) / n_asked
         if self.settings.window is not None:
             return
         if result.n_converged < n_asked:
