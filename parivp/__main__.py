@@ -5,6 +5,7 @@ import statistics
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,7 @@ def scipy_methods(problem: Problem) -> tuple[str, ...]:
     return ("Radau", "BDF") if problem.stiff else ("RK45", "DOP853")
 
 
-def solve(problem: Problem, method: str, rtol: float, timeout: float):
+def solve(problem: Problem, method: str, rtol: float, timeout: float, **options):
     """Solve once, through the `solve_ivp` that the method belongs to."""
     own = method in own_methods()
     solve_ivp = parivp.solve_ivp if own else scipy.integrate.solve_ivp
@@ -66,7 +67,8 @@ def solve(problem: Problem, method: str, rtol: float, timeout: float):
         method=method,
         rtol=rtol,
         atol=rtol * ATOL_FACTOR,
-        **({"timeout": timeout} if own else {}),
+        **({"timeout": timeout} if own and timeout < np.inf else {}),
+        **options,
     )
 
 
@@ -140,20 +142,29 @@ def print_histories(histories: dict[str, np.ndarray]) -> None:
         print(f"  {name:<14}" + " ".join(f"{norm:.0e}" for norm in norms))
 
 
-def plot_trajectory(ax, problem: Problem, runs: list[Run]) -> None:
+def plot_trajectory(ax, problem: Problem, runs: list[Run], rtol: float) -> None:
     """Draw the first method that reached the end; parivp's own come first."""
-    run = next((run for run in runs if run.result.success), runs[0])
-    t, y = run.result.t, run.result.y
+    run = next((run for run in runs if run.result.success), None)
+    if run is None:
+        ax.set_title(f"{problem.name}: not solved", fontsize="medium")
+        return
+    sol = solve(problem, run.method, rtol, np.inf, dense_output=True).sol
+    first, last = problem.t_span
+    t, factor = np.linspace(first, last, 500), np.ones(len(problem.y0))
     if problem.name == "robertson":
-        y = y * np.array([[1.0], [1e4], [1.0]])  # y2 never exceeds 4e-5
-        ax.set_xscale("symlog", linthresh=1e-5)
-    for component in y:
-        ax.plot(t, component, ".-", markersize=2, linewidth=1)
+        t = np.geomspace(1e-6, last, 500)
+        factor[1] = 1e4  # this component never exceeds 4e-5
+        ax.set_xscale("log")
+    for k, component in enumerate(sol(t)):
+        times = f" x {factor[k]:g}" if factor[k] != 1 else ""
+        ax.plot(t, factor[k] * component, linewidth=1, label=f"y[{k}]{times}")
+    if 1 < len(factor) < 5:
+        ax.legend(fontsize="x-small")
     ax.set_title(f"{problem.name} ({run.method})", fontsize="medium")
     ax.set_xlabel("t")
 
 
-def plot(path: str, solved, histories: dict[str, np.ndarray]) -> None:
+def plot(path: Path, solved, histories: dict[str, np.ndarray], rtol: float) -> None:
     """Save the trajectories and the residual histories as a picture."""
     import matplotlib
 
@@ -170,7 +181,7 @@ def plot(path: str, solved, histories: dict[str, np.ndarray]) -> None:
     for ax in axes.flat[panels:]:
         ax.set_visible(False)
     for ax, (problem, runs) in zip(axes.flat, solved, strict=False):
-        plot_trajectory(ax, problem, runs)
+        plot_trajectory(ax, problem, runs, rtol)
     if histories:
         ax = axes.flat[panels - 1]
         for name, norms in histories.items():
@@ -219,24 +230,35 @@ def build_parser() -> argparse.ArgumentParser:
         help="seconds after which a parivp method gives up (default: %(default)g)",
     )
     parser.add_argument(
-        "--plot", metavar="FILE", help="save trajectories and residual histories"
+        "--plot",
+        type=Path,
+        metavar="FILE",
+        help="save trajectories and residual histories",
     )
     return parser
 
 
-def require_matplotlib() -> None:
-    """Exit with advice where there is no matplotlib, before anything is solved."""
+def check_plot(path: Path) -> None:
+    """Exit with advice where no plot can be saved, before anything is solved."""
     try:
-        import matplotlib  # noqa: F401
+        from matplotlib.backend_bases import FigureCanvasBase
     except ModuleNotFoundError:
         sys.exit(PLOT_NEEDS)
+    if not path.absolute().parent.is_dir():
+        sys.exit(f"--plot: there is no directory {path.parent}")
+    known = FigureCanvasBase.get_supported_filetypes()
+    if path.suffix and path.suffix[1:].lower() not in known:
+        sys.exit(
+            f"--plot: expected a file name ending in one of {', '.join(known)}, "
+            f"got {path}"
+        )
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run the demo."""
     args = build_parser().parse_args(argv)
     if args.plot:
-        require_matplotlib()
+        check_plot(args.plot)
     problems = [PROBLEMS[name] for name in args.problems]
     print(f"rtol = {args.rtol:g}, atol = {args.rtol * ATOL_FACTOR:g}; times are warm.")
     print(
@@ -255,7 +277,7 @@ def main(argv: list[str] | None = None) -> None:
     histories = paper_histories(problems)
     print_histories(histories)
     if args.plot:
-        plot(args.plot, solved, histories)
+        plot(args.plot, solved, histories, args.rtol)
 
 
 if __name__ == "__main__":

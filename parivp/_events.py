@@ -59,8 +59,10 @@ class EventSearch:
             Time of the event that ends the integration, if one does.
         """
         t, y = segment.t[1:], segment.y[:, 1:]
-        values = np.array([self._many(f, t, y) for f in self.functions])
-        g = np.concatenate([np.array(self.g)[:, None], values], axis=1)
+        values = np.empty((len(self.functions), len(t)))
+        for function, row in zip(self.functions, values, strict=True):
+            self._many(function, t, y, row)
+        g = np.concatenate([np.reshape(self.g, (-1, 1)), values], axis=1)
         bad = np.isnan(values).any(axis=0)
         n = int(np.argmax(bad)) if bad.any() else len(bad)
         stop = self._search(segment.t[: n + 1], g[:, : n + 1], interpolant)
@@ -101,15 +103,15 @@ class EventSearch:
                 return root
         return None
 
-    def _many(self, function, t, y):
+    def _many(self, function, t, y, values):
         """Values at many points, compared with single calls at a few."""
-        values = function(t, y)
-        if function.check and function.time_vectorized:
-            columns = [k for k in sample_columns(y) if not np.isnan(values[k])]
-            if not function.agrees(t, y, values, columns):
-                function.time_vectorized = False
-                values = function(t, y)
-        return values
+        with np.errstate(all="ignore"):
+            function(t, y, values)
+            if function.check and function.time_vectorized:
+                columns = [k for k in sample_columns(y) if not np.isnan(values[k])]
+                if not function.agrees(t, y, values, columns):
+                    function.time_vectorized = False
+                    function(t, y, values)
 
 
 def _limit(event):

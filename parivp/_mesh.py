@@ -26,7 +26,7 @@ def equidistribute(mesh, wanted, *, most_steps=np.inf):
         The first point is that of `mesh`, the last as well unless cut short.
     """
     steps = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(mesh)) / wanted)])
-    n = max(1, int(np.ceil(steps[-1] * (1 - 1e-12))))
+    n = max(1, int(np.ceil(steps[-1])))
     kept = int(min(n, most_steps))
     points = np.interp(np.arange(kept + 1) * (steps[-1] / n), steps, mesh)
     points[0] = mesh[0]

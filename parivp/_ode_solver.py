@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.integrate import OdeSolver
 
-from ._array_namespace import array_namespace, backend_name
+from ._array_namespace import array_namespace, backend_name, errstate
 from ._dense_output import PiecewisePolynomial, StepInterpolant
 from ._fixed_mesh import FixedMeshLoop
 from ._jacobian import wrap_jacobian
@@ -125,7 +125,8 @@ class WindowSolver(OdeSolver):
         if self.n == 0 or segment.t[0] == segment.t[-1]:
             bubble = np.empty((0, self.n, len(segment.t) - 1))
             return PiecewisePolynomial(segment.t, segment.y, bubble)
-        return self.loop.discretization.interpolant(segment.t, segment.y)
+        with errstate(np):
+            return self.loop.discretization.interpolant(segment.t, segment.y)
 
     def _find_tableau(self, name, mesh):
         """The tableau of that name, if it can do what is asked."""

@@ -81,7 +81,8 @@ def as_whole(name, value, *, or_inf=False):
     """A positive whole number, or None; infinity where it makes sense."""
     if value is None or (or_inf and value == math.inf):
         return value
-    whole = isinstance(value, numbers.Real) and value >= 1 and value == int(value)
+    whole = isinstance(value, numbers.Real) and 1 <= value < math.inf
+    whole = whole and value == int(value)
     if not whole:
         raise ValueError(
             f"`{name}` is expected to be a positive whole number"
@@ -125,6 +126,8 @@ def as_guess(guess, n, mesh):
     if callable(guess):
         return lambda t: _call_guess(guess, n, t)
     guess = np.asarray(guess)
+    if not np.all(np.isfinite(guess)):
+        raise ValueError("All components of `initial_guess` must be finite.")
     if guess.ndim < 2 and guess.shape in ((), (n,)):
         column = np.broadcast_to(guess, (n,))[:, None]
         return lambda t: np.repeat(column, len(t), axis=1) * 1.0

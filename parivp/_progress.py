@@ -29,6 +29,10 @@ class Monitor:
     def __init__(self, t0, tf, callback, progress):
         self.t0 = t0
         self.total = abs(tf - t0)
+        if callback is not None and not callable(callback):
+            raise TypeError(
+                f"`callback` is expected to be callable, but actually is {callback!r}."
+            )
         self.callback = callback
         self.bar = _open_bar(self.total) if progress else None
 

@@ -50,7 +50,7 @@ def initial_step(loop, f0):
     with np.errstate(all="ignore"):
         d0, d1 = norm(y), norm(f0)
         h0 = 1e-6 if d0 < 1e-5 or d1 < 1e-5 else 0.01 * d0 / d1
-        h0 = min(h0, interval)
+        h0 = max(min(h0, interval), smallest_step(t))
         step = h0 * loop.direction
         f1 = disc.rhs.single(t + step, y + step * f0)
         d2 = norm(f1 - f0) / h0
@@ -60,7 +60,7 @@ def initial_step(loop, f0):
         else:
             h1 = (0.01 / largest) ** -disc.error_exponent
     h = min(100 * h0, h1, interval, loop.settings.max_step)
-    return h if math.isfinite(h) else h0
+    return h if 0 < h < math.inf else h0
 
 
 def steps_one_by_one(loop, n_steps=BLOCK):
@@ -76,7 +76,8 @@ def steps_one_by_one(loop, n_steps=BLOCK):
     h = loop.h_next
     while len(ts) <= n_steps and ts[-1] != loop.t_bound:
         try:
-            t, y, h = _step(loop, ts[-1], ys[-1], h, first=len(ts) == 1)
+            with np.errstate(all="ignore"):
+                t, y, h = _step(loop, ts[-1], ys[-1], h, first=len(ts) == 1)
         except BaseException as raised:
             problem = raised
             break
@@ -124,9 +125,10 @@ def steps_on_mesh(loop, mesh):
         ys, problem = [loop.y], None
         for k in range(len(ts) - 1):
             try:
-                phi, _ = loop.discretization.step(
-                    ts[k : k + 2], ys[-1][:, None], evaluate
-                )
+                with np.errstate(all="ignore"):
+                    phi, _ = loop.discretization.step(
+                        ts[k : k + 2], ys[-1][:, None], evaluate
+                    )
             except BaseException as raised:
                 problem = raised
                 break

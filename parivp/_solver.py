@@ -135,7 +135,8 @@ class WindowLoop:
         self.h_next = initial_step(self, f0)
         h = self.direction * self.h_next * np.array([0.0, 0.5, 1.0])
         if rhs.time_vectorized is None:
-            rhs(self.t + h, self.y[:, None] + h * f0[:, None])
+            with errstate(np):
+                rhs(self.t + h, self.y[:, None] + h * f0[:, None])
 
     def check_limits(self):
         """Stop where the user said so."""
@@ -212,7 +213,7 @@ class WindowLoop:
         )
         if guess is None:
             return None, None
-        wanted = self.ratio * np.abs(np.diff(guess.t))
+        wanted = np.minimum(self.ratio * np.abs(np.diff(guess.t)), settings.max_step)
         return self._remesh(guess.t, wanted), guess
 
     def _fit(self, mesh, guess):

@@ -25,21 +25,22 @@ def _scan(xp, A, b):
     if n < 2:
         return A, b
     m = n // 2
-    pairs = _combine((A[: 2 * m : 2], b[: 2 * m : 2]), (A[1::2], b[1::2]))
+    pairs = _combine(
+        (A[: 2 * m : 2, ...], b[: 2 * m : 2, ...]), (A[1::2, ...], b[1::2, ...])
+    )
     odd = _scan(xp, *pairs)
     rest = (n - 1) // 2
     even = _combine(
-        (odd[0][:rest], odd[1][:rest]),
-        (A[2::2], b[2::2]),
+        (odd[0][:rest, ...], odd[1][:rest, ...]), (A[2::2, ...], b[2::2, ...])
     )
     return tuple(
-        _interleave(xp, xp.concat([first[:1], tail]), other)
+        _interleave(xp, xp.concat([first[:1, ...], tail]), other)
         for first, tail, other in zip((A, b), even, odd, strict=True)
     )
 
 
 def _interleave(xp, even, odd):
     out = xp.empty((even.shape[0] + odd.shape[0], *even.shape[1:]), dtype=even.dtype)
-    out[::2] = even
-    out[1::2] = odd
+    out[::2, ...] = even
+    out[1::2, ...] = odd
     return out
