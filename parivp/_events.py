@@ -4,6 +4,7 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.optimize.elementwise import find_root
 
+from ._mesh import split
 from ._rhs import ManyPoints, sample_columns
 
 __all__ = ["EventSearch"]
@@ -11,6 +12,8 @@ __all__ = ["EventSearch"]
 EPS = np.finfo(np.float64).eps
 # From this many roots on, one vectorized search beats a loop over brentq.
 MANY_ROOTS = 16
+# Points of every step at which the signs of the events are compared.
+SAMPLES = 4
 
 
 class EventSearch:
@@ -58,20 +61,21 @@ class EventSearch:
         float or None
             Time of the event that ends the integration, if one does.
         """
-        t, y = segment.t[1:], segment.y[:, 1:]
+        t, y = _samples(segment, interpolant)
         values = np.empty((len(self.functions), len(t)))
         for function, row in zip(self.functions, values, strict=True):
             self._many(function, t, y, row)
         g = np.concatenate([np.reshape(self.g, (-1, 1)), values], axis=1)
         bad = np.isnan(values).any(axis=0)
         n = int(np.argmax(bad)) if bad.any() else len(bad)
-        stop = self._search(segment.t[: n + 1], g[:, : n + 1], interpolant)
+        times = np.concatenate([segment.t[:1], t])
+        stop = self._search(times[: n + 1], g[:, : n + 1], interpolant)
         if stop is None and n < len(bad):
             # values that could not be had ahead: now they are due, and what
             # the event raises arrives
             for index, k in zip(*np.nonzero(np.isnan(values)), strict=True):
                 g[index, k + 1] = self.functions[index].single(t[k], y[:, k])
-            stop = self._search(segment.t[n:], g[:, n:], interpolant)
+            stop = self._search(times[n:], g[:, n:], interpolant)
         self.g = list(g[:, -1])
         return stop
 
@@ -112,6 +116,18 @@ class EventSearch:
                 if not function.agrees(t, y, values, columns):
                     function.time_vectorized = False
                     function(t, y, values)
+
+
+def _samples(segment, interpolant):
+    """Points between the first, exclusive, and the last of a segment.
+
+    Steps are long, so that every one is looked at in a few places.
+    """
+    if not np.all(np.diff(segment.t)):
+        return segment.t[1:], segment.y[:, 1:]
+    t = split(segment.t, np.full(len(segment.t) - 1, SAMPLES))[1:]
+    t[SAMPLES - 1 :: SAMPLES] = segment.t[1:]
+    return t, interpolant()(t)
 
 
 def _limit(event):

@@ -1,8 +1,10 @@
 """Meshes: how they follow from error estimates."""
 
+import math
+
 import numpy as np
 
-__all__ = ["equidistribute", "prefix_below", "smooth", "split"]
+__all__ = ["equidistribute", "grade", "prefix_below", "smooth", "split"]
 
 
 def equidistribute(mesh, wanted, *, most_steps=np.inf):
@@ -39,6 +41,23 @@ def prefix_below(values, bound):
     """Number of leading `values` that are at most `bound`."""
     above = ~(values <= bound)
     return int(np.argmax(above)) if above.any() else len(values)
+
+
+def grade(mesh, first, factor):
+    """Divide the first step of `mesh` into steps of geometrically growing size.
+
+    The first has the length `first`, the others are `factor` times as long as
+    the one before, as sequential solvers let their steps grow: no step is
+    trusted to be long before a shorter one was seen.
+    """
+    length = abs(mesh[1] - mesh[0])
+    if not first < length:
+        return mesh
+    n = math.ceil(math.log(1 + (factor - 1) * length / first, factor)) - 1
+    points = first * (factor ** np.arange(1.0, n + 1) - 1) / (factor - 1)
+    points = points[points < length]
+    sign = 1.0 if mesh[1] > mesh[0] else -1.0
+    return np.concatenate([mesh[:1], mesh[0] + sign * points, mesh[1:]])
 
 
 def smooth(density):

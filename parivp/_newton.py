@@ -63,7 +63,17 @@ class NewtonResult:
         self.left = self.left[:, :n]
 
 
-def newton(discretization, mesh, x, *, tol, max_iter, exact=False, shorten=True):
+def newton(
+    discretization,
+    mesh,
+    x,
+    *,
+    tol,
+    max_iter,
+    linearization=None,
+    exact=False,
+    shorten=True,
+):
     """Solve ``x_k = phi_k(x_{k-1})``, ``k = 1, ..., N``, from a guess.
 
     Parameters
@@ -77,6 +87,8 @@ def newton(discretization, mesh, x, *, tol, max_iter, exact=False, shorten=True)
         add up to less count as converged.
     max_iter : int
         Largest number of iterations.
+    linearization : tuple of array, optional
+        What ``discretization.linearize`` gives at the guess, if it is there.
     exact : bool
         Take new Jacobians in every iteration, and stop only when an update
         itself is below `tol`: the iteration of the paper. Otherwise Jacobians
@@ -90,12 +102,15 @@ def newton(discretization, mesh, x, *, tol, max_iter, exact=False, shorten=True)
     """
     xp = array_namespace(x)
     state = NewtonResult(mesh, x)
-    D, size, previous = None, 0.0, math.inf
+    D, size, previous, n_growing = None, 0.0, math.inf, 0
     with errstate(xp):
         for iteration in range(max_iter):
             state.left = state.x[:, :-1]
             if D is None:
-                phi, state.K, D = discretization.linearize(state.mesh, state.left)
+                if linearization is None:
+                    linearization = discretization.linearize(state.mesh, state.left)
+                phi, state.K, D = linearization
+                linearization = None
             else:
                 phi, state.K = discretization.step(state.mesh, state.left)
             residual = phi - state.x[:, 1:]
@@ -122,7 +137,8 @@ def newton(discretization, mesh, x, *, tol, max_iter, exact=False, shorten=True)
             norm = float(xp.max(norms))
             rate = state.deviation if iteration == 0 else norm / previous
             state.n_converged = _first(xp, ~(_remaining(rate, iteration, exact) * norms <= 1))
-            if state.n_converged == norms.shape[0]:
+            n_growing += rate > 1
+            if state.n_converged == norms.shape[0] or (shorten and n_growing > 1):
                 break
             if exact or rate > (GOOD_GUESS if iteration == 0 else _keep_rate(u)):
                 D = None

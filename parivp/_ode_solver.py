@@ -115,7 +115,9 @@ class WindowSolver(OdeSolver):
                 yield segment
         except DeadlineExceeded:
             raise IntegrationFailed(
-                f"The time allowed by `timeout` was over at t = {self.loop.t:.15g}."
+                f"The time allowed by `timeout` was over at t = {self.loop.t:.15g}. "
+                "Allow more, loosen the tolerances or, if the problem is stiff, use "
+                "an implicit method."
             ) from None
         finally:
             self._count()

@@ -4,7 +4,6 @@ It supplies the guess Newton's method starts from, and a first mesh.
 """
 
 import warnings
-from dataclasses import dataclass
 
 import numpy as np
 from scipy.integrate import LSODA, RK45
@@ -18,32 +17,31 @@ __all__ = ["Trajectory", "predict"]
 PREDICTORS = (LSODA, RK45)
 
 
-@dataclass
 class Trajectory:
-    """States and derivatives at points, with cubic Hermite interpolation.
+    """Cubic Hermite interpolation of states and derivatives at points.
 
-    Attributes
+    Parameters
     ----------
     t : ndarray, shape (m + 1,)
     y, f : ndarray, shape (n, m + 1)
     """
 
-    t: np.ndarray
-    y: np.ndarray
-    f: np.ndarray
+    def __init__(self, t, y, f):
+        self.t = t
+        self.direction = 1.0 if t[-1] >= t[0] else -1.0
+        h = np.diff(t)
+        y0, f0, f1 = y[:, :-1], f[:, :-1], f[:, 1:]
+        slope = np.diff(y) / h
+        c2 = (3 * slope - 2 * f0 - f1) / h
+        c3 = (f0 + f1 - 2 * slope) / h**2
+        self.coefficients = np.stack([c3, c2, f0, y0])
 
     def __call__(self, t):
         """States at times `t` (M,) within the trajectory, shape (n, M)."""
-        forward = self.t[-1] >= self.t[0]
-        nodes = self.t if forward else -self.t
-        k = np.searchsorted(nodes, t if forward else -t, side="right") - 1
-        k = np.clip(k, 0, len(self.t) - 2)
-        h = self.t[k + 1] - self.t[k]
-        s = (t - self.t[k]) / h
-        y0, y1 = self.y[:, k], self.y[:, k + 1]
-        f0, f1 = self.f[:, k], self.f[:, k + 1]
-        inner = (1 - 2 * s) * (y1 - y0) + h * ((s - 1) * f0 + s * f1)
-        return (1 - s) * y0 + s * y1 + s * (s - 1) * inner
+        k = np.searchsorted(self.direction * self.t[1:-1], self.direction * t, "right")
+        s = t - self.t[k]
+        c = self.coefficients[:, :, k]
+        return ((c[0] * s + c[1]) * s + c[2]) * s + c[3]
 
 
 def predict(rhs, t, y, t_bound, n_steps, *, rtol, atol, max_step):

@@ -45,6 +45,14 @@ class ManyPoints:
         SciPy's meaning: ``fun`` takes ``y`` of shape (n, k) at one time.
     time_vectorized : bool or None
         Whether ``fun`` broadcasts over time; None finds out.
+
+    Attributes
+    ----------
+    deadline : float or None
+        Reading of `time.monotonic` from which on calls raise
+        `DeadlineExceeded`.
+    n_points : int
+        Number of points evaluated, one (t, y) pair each.
     """
 
     def __init__(
@@ -57,11 +65,14 @@ class ManyPoints:
         self.vectorized = vectorized
         self.time_vectorized = time_vectorized
         self.check = time_vectorized is None
+        self.deadline = None
         self.n_points = 0
         self.n_entries = math.prod(shape)
 
     def single(self, t, y):
         """Value at one point; whatever the function raises arrives."""
+        if self.deadline is not None:
+            self.check_deadline()
         self.n_points += 1
         if self.vectorized:
             value = np.asarray(self.fun(t, y[:, None]), dtype=self.dtype)
@@ -91,6 +102,8 @@ class ManyPoints:
         out : ndarray, shape (*shape, m), optional
             Where to put the values.
         """
+        if self.deadline is not None:
+            self.check_deadline()
         if out is None:
             out = np.empty((*self.shape, len(t)), dtype=self.dtype)
         if self.time_vectorized is False or len(t) == 1:
@@ -129,6 +142,11 @@ class ManyPoints:
         if self.n_entries == 1 and np.size(value) == m:
             value = np.reshape(value, out.shape)
         _fill(out, value)
+
+    def check_deadline(self):
+        """Raise `DeadlineExceeded` if the time allowed is over."""
+        if self.deadline is not None and time.monotonic() > self.deadline:
+            raise DeadlineExceeded
 
     def _loop(self, t, y, out):
         for k in range(len(t)):
@@ -169,14 +187,7 @@ def sample_columns(x):
 
 
 class Rhs(ManyPoints):
-    """The right-hand side ``f(t, y)``, shape (n,), counted in points.
-
-    Attributes
-    ----------
-    deadline : float or None
-        Reading of `time.monotonic` from which on calls raise
-        `DeadlineExceeded`.
-    """
+    """The right-hand side ``f(t, y)``, shape (n,), counted in points."""
 
     def __init__(self, fun, n, dtype, *, vectorized=False, time_vectorized=None):
         super().__init__(
@@ -187,22 +198,6 @@ class Rhs(ManyPoints):
             vectorized=vectorized,
             time_vectorized=time_vectorized,
         )
-        self.deadline = None
-
-    def single(self, t, y):
-        """Value at one point; whatever the function raises arrives."""
-        self.check_deadline()
-        return super().single(t, y)
-
-    def __call__(self, t, y, out=None):
-        """Values at points computed ahead, shape (n, m)."""
-        self.check_deadline()
-        return super().__call__(t, y, out)
-
-    def check_deadline(self):
-        """Raise `DeadlineExceeded` if the time allowed is over."""
-        if self.deadline is not None and time.monotonic() > self.deadline:
-            raise DeadlineExceeded
 
     @property
     def nfev(self):

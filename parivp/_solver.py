@@ -15,12 +15,17 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ._array_namespace import errstate
-from ._mesh import equidistribute, prefix_below, smooth, split
+from ._mesh import equidistribute, grade, prefix_below, smooth, split
 from ._newton import newton
 from ._predictor import Trajectory, predict
 from ._result import IntegrationFailed, Segment
 from ._rhs import sample_columns
-from ._sequential import initial_step, smallest_step, steps_one_by_one
+from ._sequential import (
+    LARGEST_FACTOR,
+    initial_step,
+    smallest_step,
+    steps_one_by_one,
+)
 
 __all__ = ["Settings", "WindowLoop"]
 
@@ -30,10 +35,15 @@ AIM = 0.3
 # Steps with a larger error than this are split; a mesh with steps to be split
 # into more pieces than the second number, or with more steps than are needed by
 # the third factor, is made anew.
-GOOD_ERROR, LARGEST_SPLIT, GOOD_EXCESS = 0.6, 2.0, 1.5
+GOOD_ERROR, LARGEST_SPLIT, GOOD_EXCESS = 0.8, 2.0, 1.5
 MESH_PASSES = 4
+# Up to this size a second look at a mesh takes the Jacobians along, which
+# Newton's method then finds ready.
+SMALL_SYSTEM = 4
 # How far one pass may shrink or stretch a step.
 SHRINK, STRETCH = 0.1, 30.0
+# Steps of the first mesh where there is no predictor to supply one.
+FIRST_MESH = 32
 # Windows are counted in steps of the predictor.
 FIRST_WINDOW, SMALLEST_WINDOW, LARGEST_WINDOW = 128, 8, 8192
 # A window may grow if the guess was this good, and shrinks if it was not.
@@ -92,6 +102,8 @@ class WindowLoop:
         self.window = self.settings.window or FIRST_WINDOW
         self.max_steps = self.settings.max_steps or MAX_STEPS
         self.h_next = None  # the step size wanted next
+        self.h_first = math.inf  # bound on the first step of the next window
+        self.n_graded = 0
         self.trial = None  # mesh and guess left over from the last window
         # steps of the predictor to one of the mesh, at first as observed
         rtol = float(np.min(self.settings.rtol))
@@ -132,7 +144,7 @@ class WindowLoop:
         f0 = rhs.single(self.t, self.y)
         if self.y.size == 0 or self.t == self.t_bound:
             return
-        self.h_next = initial_step(self, f0)
+        self.h_next = self.h_first = initial_step(self, f0)
         h = self.direction * self.h_next * np.array([0.0, 0.5, 1.0])
         if rhs.time_vectorized is None:
             with errstate(np):
@@ -153,6 +165,7 @@ class WindowLoop:
         if n < len(t) - 1:
             t, y, self.trial = t[: n + 1], y[:, : n + 1], None
         self.t, self.y = float(t[-1]), y[:, -1].copy()
+        self.h_first = LARGEST_FACTOR * abs(t[-1] - t[-2])
         self.nsteps += n
         return Segment(t, y)
 
@@ -173,11 +186,12 @@ class WindowLoop:
         self.trial = None
         if mesh is None:
             return self._shrink()
-        mesh, x = self._fit(mesh, guess)
+        mesh, x, linearization = self._fit(mesh, guess)
         result = newton(
             self.discretization,
             mesh,
             x,
+            linearization=linearization,
             tol=self._newton_tol,
             max_iter=self.settings.max_newton or MAX_NEWTON,
         )
@@ -192,21 +206,23 @@ class WindowLoop:
 
     def _predict(self):
         """A first mesh and a guess for the window to come, or None for both."""
-        settings = self.settings
+        settings, end, n_steps = self.settings, self.t_bound, self.window
+        if settings.window is not None or settings.initial_guess is not None:
+            # here windows are counted in steps of the mesh, which the step size
+            # wanted last turns into a length of time
+            length = min(self.window * self.h_next, abs(self.t_bound - self.t))
+            end, n_steps = self.t + self.direction * length, math.inf
         if settings.initial_guess is not None:
-            n = min(self.window, self.most_steps)
-            t_end = self.t + self.direction * min(
-                n * self.h_next, abs(self.t_bound - self.t)
-            )
-            return np.linspace(self.t, t_end, n + 1), settings.initial_guess
+            n = int(min(self.window, FIRST_MESH))
+            return np.linspace(self.t, end, n + 1), settings.initial_guess
         # the predictor may be loose: Newton's method squares its error
         loosen = max(1.0, PREDICTOR_RTOL / float(np.max(settings.rtol)))
         guess = predict(
             self.discretization.rhs,
             self.t,
             self.y,
-            self.t_bound,
-            self.window if settings.window is None else self.window * self.ratio,
+            end,
+            n_steps,
             rtol=settings.rtol * loosen,
             atol=settings.atol * loosen,
             max_step=settings.max_step,
@@ -222,29 +238,33 @@ class WindowLoop:
         The guess is close enough for the estimates to hold later, so that
         Newton's method works on the final mesh from the start.
         """
-        for passes_left in reversed(range(MESH_PASSES)):
-            x = guess(mesh)
-            x[:, 0] = self.y
-            h, error = self._errors(mesh, x)
+        disc, linearization = self.discretization, None
+        for k in range(MESH_PASSES):
+            x = self._states(mesh, guess)
+            if k > 0 and self.y.size <= SMALL_SYSTEM:
+                linearization = disc.linearize(mesh, x[:, :-1])
+                phi, K, _ = linearization
+            else:
+                phi, K = disc.step(mesh, x[:, :-1])
+            h = np.abs(np.diff(mesh))
+            error = disc.error_norm(h, K, x[:, :-1], phi)
             pieces = h / self._wanted(h, error)
-            good = np.max(pieces) <= LARGEST_SPLIT
-            if not passes_left or (
-                good and len(h) <= GOOD_EXCESS * np.sum(pieces) + 1
-            ):
+            few = len(h) <= GOOD_EXCESS * np.sum(pieces) + 1 + self.n_graded
+            fits = few and np.max(pieces) <= LARGEST_SPLIT
+            if fits or k == MESH_PASSES - 1:
                 break
             mesh = self._remesh(mesh, h / smooth(pieces))
-        if np.all(error <= GOOD_ERROR):
-            return mesh, x
-        mesh = split(mesh, np.where(error > GOOD_ERROR, np.ceil(pieces), 1))
+        large = ~(error <= GOOD_ERROR)
+        if not large.any():
+            return mesh, x, linearization
+        mesh = split(mesh, np.where(large, np.ceil(pieces), 1))
+        return mesh, self._states(mesh, guess), None
+
+    def _states(self, mesh, guess):
+        """Guessed states on a mesh, the first one exact."""
         x = guess(mesh)
         x[:, 0] = self.y
-        return mesh, x
-
-    def _errors(self, mesh, x):
-        """Step sizes, and error estimates of the steps from states `x`."""
-        h = np.diff(mesh)
-        phi, K = self.discretization.step(mesh, x[:, :-1])
-        return np.abs(h), self.discretization.error_norm(h, K, x[:, :-1], phi)
+        return x
 
     def _judge(self, result):
         """Accept the converged steps whose errors meet the tolerance."""
@@ -296,8 +316,12 @@ class WindowLoop:
         return np.minimum(wanted, self.settings.max_step)
 
     def _remesh(self, mesh, wanted):
-        n = min(self.most_steps, self.settings.window or math.inf)
-        return equidistribute(mesh, wanted, most_steps=n)
+        """Equidistribute; start with steps that grow from the last one's size."""
+        most_steps = int(min(self.most_steps, self.settings.window or math.inf))
+        mesh = equidistribute(mesh, wanted, most_steps=most_steps)
+        graded = grade(mesh, self.h_first, LARGEST_FACTOR)
+        self.n_graded = len(graded) - len(mesh)
+        return graded[: most_steps + 1]
 
     def _resize(self, result, n_asked, guess):
         """Follow the quality of the guess with the size of the window."""
