@@ -24,7 +24,7 @@ MAX_NEWTON = 50
 # the predictor needs.
 PREDICTOR_RTOL = 1e-6
 MOST_PREDICTOR_STEPS = 100_000
-FIRST_WINDOW = 4096
+FIRST_WINDOW = 8192
 
 
 @dataclass
@@ -127,7 +127,6 @@ class FixedMeshLoop(WindowLoop):
             max_step=math.inf,
         )
 
-    def _newton_tol(self, x):
+    def _newton_tol(self, x, size):
         tol = self.settings.newton_tol
-        tol = NEWTON_TOL if tol is None else tol
-        return tol * np.max(np.abs(x), axis=1, keepdims=True)
+        return (NEWTON_TOL if tol is None else tol) * size

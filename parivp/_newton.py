@@ -83,8 +83,9 @@ def newton(
     x : array, shape (n, N + 1)
         The initial state and the guess for the others.
     tol : callable
-        ``tol(x)``, shape (n, N) or broadcastable: updates that are expected to
-        add up to less count as converged.
+        ``tol(x, size)``, shape (n, N) or broadcastable, from the states and the
+        size of every component: updates that are expected to add up to less
+        count as converged.
     max_iter : int
         Largest number of iterations.
     linearization : tuple of array, optional
@@ -106,7 +107,8 @@ def newton(
     with errstate(xp):
         for iteration in range(max_iter):
             state.left = state.x[:, :-1]
-            if D is None:
+            fresh = D is None
+            if fresh:
                 if linearization is None:
                     linearization = discretization.linearize(state.mesh, state.left)
                 phi, state.K, D = linearization
@@ -114,7 +116,7 @@ def newton(
             else:
                 phi, state.K = discretization.step(state.mesh, state.left)
             residual = phi - state.x[:, 1:]
-            n = _finite_prefix(xp, residual, D)
+            n = _finite_prefix(xp, residual, D if fresh else None)
             if n < residual.shape[1]:
                 if n == 0 or not shorten:
                     return state
@@ -125,15 +127,15 @@ def newton(
                 size = _size(xp, state.x, phi)
             u = _solve_affine(xp, D, residual)
             state.x = xp.concat([state.x[:, :1], state.x[:, 1:] + u], axis=1)
-            relative = xp.max(xp.abs(u) / size, axis=0)
+            deviation = float(xp.max(xp.max(xp.abs(u), axis=1) / size[:, 0]))
             if iteration == 0:
-                state.deviation = float(xp.max(relative))
-            n = _first(xp, ~(relative < TRUST)) if shorten else u.shape[1]
-            if n < u.shape[1]:
-                n = max(n, 1)
+                state.deviation = deviation
+            if shorten and not deviation < TRUST:
+                trusted = xp.max(xp.abs(u) / size, axis=0) < TRUST
+                n = max(_first(xp, ~trusted), 1)
                 u, D = u[:, :n], D[:, :, :n]
                 state.cut(n)
-            norms = _norms(xp, u, tol(state.x), size)
+            norms = _norms(xp, u, tol(state.x, size), size)
             norm = float(xp.max(norms))
             rate = state.deviation if iteration == 0 else norm / previous
             state.n_converged = _first(xp, ~(_remaining(rate, iteration, exact) * norms <= 1))
@@ -181,7 +183,9 @@ def _norms(xp, u, tol, size):
     """
     n, n_steps = u.shape
     rounding = 4 * np.finfo(np.float64).eps * math.sqrt(n_steps) * size
-    return xp.sqrt(xp.sum(xp.abs(u / xp.maximum(tol, rounding)) ** 2, axis=0) / n)
+    scaled = u / xp.maximum(tol, rounding)
+    squares = scaled * scaled if not _is_complex(xp, u) else xp.abs(scaled) ** 2
+    return xp.sqrt(xp.sum(squares, axis=0) / n)
 
 
 def _solve_affine(xp, D, residual):
@@ -194,12 +198,17 @@ def _solve_affine(xp, D, residual):
     return u[:n, :] + 1j * u[n:, :] if apart else u
 
 
+def _is_complex(xp, x):
+    return xp.isdtype(x.dtype, "complex floating")
+
+
 def _finite_prefix(xp, residual, D):
-    """Number of leading steps with finite residual and Jacobian."""
-    if math.isfinite(float(xp.sum(xp.abs(residual)) + xp.sum(xp.abs(D)))):
+    """Number of leading steps with finite residual and, if given, Jacobian."""
+    total = xp.sum(residual) if D is None else xp.sum(residual) + xp.sum(D)
+    if bool(xp.isfinite(total)):
         return residual.shape[1]
     bad = ~xp.all(xp.isfinite(residual), axis=0)
-    return _first(xp, bad | ~xp.all(xp.isfinite(D), axis=(0, 1)))
+    return _first(xp, bad if D is None else bad | ~xp.all(xp.isfinite(D), axis=(0, 1)))
 
 
 def _first(xp, condition):

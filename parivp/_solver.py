@@ -304,7 +304,7 @@ class WindowLoop:
 
     # -- sizes ---------------------------------------------------------------
 
-    def _newton_tol(self, x):
+    def _newton_tol(self, x, size):
         kappa = self.settings.newton_tol or NEWTON_TOL
         return kappa * self.discretization.scale(x[:, :-1], x[:, 1:])
 
