@@ -43,13 +43,13 @@ class PiecewisePolynomial:
         return (1 - s) * self.y[:, k] + s * self.y[:, k + 1] + s * (1 - s) * inner
 
     def first(self, n):
-        """The first `n` steps."""
+        """Return the first `n` steps."""
         return PiecewisePolynomial(
             self.t[: n + 1], self.y[:, : n + 1], self.bubble[:, :, :n]
         )
 
     def cut(self, k):
-        """Step `k` alone."""
+        """Return step `k` alone."""
         return PiecewisePolynomial(
             self.t[k : k + 2], self.y[:, k : k + 2], self.bubble[:, :, k : k + 1]
         )

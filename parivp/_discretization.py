@@ -8,7 +8,7 @@ import numpy as np
 
 from ._array_namespace import array_namespace
 from ._dense_output import PiecewisePolynomial
-from ._jacobian import increments
+from ._jacobian import UserJacobian, increments
 
 __all__ = ["ExplicitRungeKutta"]
 
@@ -80,11 +80,15 @@ class ExplicitRungeKutta:
             return self._linearize_by_differences(mesh, x)
         return self._linearize_by_jacobian(mesh, x)
 
+    def check_jacobian(self, t, y):
+        """Call the user's Jacobian once, so that what it raises arrives."""
+        if isinstance(self.jac, UserJacobian):
+            self.jac.single(t, y)
+
     def _times(self, mesh):
-        """Stage times, shape (s, N), never beyond the step's end."""
-        t, h = mesh[:-1], np.diff(mesh)
-        c = self.tableau.c[:, None]
-        return np.where(c == 1.0, mesh[1:], t + c * h)
+        """Return the times of the stages and of the ends, (s + 1, N), none beyond."""
+        c = np.append(self.tableau.c, 1.0)[:, None]
+        return np.where(c == 1.0, mesh[1:], mesh[:-1] + c * np.diff(mesh))
 
     def _stages(self, evaluate, times, h, x):
         tab = self.tableau
@@ -101,7 +105,7 @@ class ExplicitRungeKutta:
         phi *= h
         phi += x
         if tab.error_uses_end:
-            evaluate(times[0] + h, phi, K[s])
+            evaluate(times[s], phi, K[s])
         return phi, K
 
     def _linearize_by_differences(self, mesh, x):
@@ -213,6 +217,8 @@ class ExplicitRungeKutta:
         flat[:s] = self.step(mesh, left)[1][:s].reshape(s, -1)
         K = flat.reshape(-1, *left.shape)
         self.rhs(mesh[1:], x[:, 1:], K[s])
+        if not self.rhs.confirmed(mesh[1:], x[:, 1:], K[s]):
+            return self.interpolant(mesh, x)
         for i in range(s + 1, s + 1 + e):
             increment = (tab.extra_a[i - s - 1, :i] @ flat[:i]).reshape(left.shape)
             t = mesh[:-1] + tab.extra_c[i - s - 1] * h
@@ -228,6 +234,7 @@ def multiply(J, D):
         # one BLAS call a matrix beats n strided sums from about this size
         product = xp.moveaxis(J, -1, 0) @ xp.moveaxis(D, -1, 0)
         return xp.moveaxis(product, 0, -1)
-    return sum(
-        J[:, j, None, :] * D[None, j, :, :] for j in range(1, J.shape[0])
-    ) + J[:, 0, None, :] * D[None, 0, :, :]
+    return (
+        sum(J[:, j, None, :] * D[None, j, :, :] for j in range(1, J.shape[0]))
+        + J[:, 0, None, :] * D[None, 0, :, :]
+    )

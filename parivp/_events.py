@@ -5,7 +5,7 @@ from scipy.optimize import brentq
 from scipy.optimize.elementwise import find_root
 
 from ._mesh import split
-from ._rhs import ManyPoints, sample_columns
+from ._rhs import ManyPoints
 
 __all__ = ["EventSearch"]
 
@@ -14,6 +14,10 @@ EPS = np.finfo(np.float64).eps
 MANY_ROOTS = 16
 # Points of every step at which the signs of the events are compared.
 SAMPLES = 4
+
+
+class _Disagreement(Exception):
+    """An event does not broadcast over time after all."""
 
 
 class EventSearch:
@@ -66,16 +70,18 @@ class EventSearch:
         for function, row in zip(self.functions, values, strict=True):
             self._many(function, t, y, row)
         g = np.concatenate([np.reshape(self.g, (-1, 1)), values], axis=1)
-        bad = np.isnan(values).any(axis=0)
-        n = int(np.argmax(bad)) if bad.any() else len(bad)
         times = np.concatenate([segment.t[:1], t])
-        stop = self._search(times[: n + 1], g[:, : n + 1], interpolant)
-        if stop is None and n < len(bad):
-            # values that could not be had ahead: now they are due, and what
-            # the event raises arrives
-            for index, k in zip(*np.nonzero(np.isnan(values)), strict=True):
+        start = 0
+        for k in np.flatnonzero(np.isnan(values).any(axis=0)):
+            stop = self._search(times[start : k + 1], g[:, start : k + 1], interpolant)
+            if stop is not None:
+                return stop
+            # values that could not be had ahead are due now, and what the
+            # event raises arrives
+            for index in np.flatnonzero(np.isnan(values[:, k])):
                 g[index, k + 1] = self.functions[index].single(t[k], y[:, k])
-            stop = self._search(times[n:], g[:, n:], interpolant)
+            start = k
+        stop = self._search(times[start:], g[:, start:], interpolant)
         self.g = list(g[:, -1])
         return stop
 
@@ -91,9 +97,16 @@ class EventSearch:
         found = []
         for index, function in enumerate(self.functions):
             steps = _active_steps(g[index], self.direction[index])
-            if len(steps):
+            if len(steps) == 0:
+                continue
+            try:
                 roots = _roots(function, interpolant(), t, g[index], steps)
-                found += [(root, index) for root in roots]
+            except _Disagreement:
+                function.time_vectorized = False
+                g[index, 1:] = function(t[1:], interpolant()(t[1:]))
+                steps = _active_steps(g[index], self.direction[index])
+                roots = _roots(function, interpolant(), t, g[index], steps)
+            found += [(root, index) for root in roots]
         forward = t[-1] >= t[0]
         found.sort(key=lambda item: item[0] if forward else -item[0])
         for root, index in found:
@@ -111,11 +124,8 @@ class EventSearch:
         """Values at many points, compared with single calls at a few."""
         with np.errstate(all="ignore"):
             function(t, y, values)
-            if function.check and function.time_vectorized:
-                columns = [k for k in sample_columns(y) if not np.isnan(values[k])]
-                if not function.agrees(t, y, values, columns):
-                    function.time_vectorized = False
-                    function(t, y, values)
+            if not function.confirmed(t, y, values):
+                function(t, y, values)
 
 
 def _samples(segment, interpolant):
@@ -131,7 +141,7 @@ def _samples(segment, interpolant):
 
 
 def _limit(event):
-    """Number of hits that ends the integration, from attribute `terminal`."""
+    """Read the number of hits that ends the integration off `terminal`."""
     terminal = getattr(event, "terminal", None)
     if terminal is None or terminal == 0:
         return np.inf
@@ -148,7 +158,7 @@ def _with_args(event, args):
 
 
 def _active_steps(g, direction):
-    """Steps over which `g` changes sign in the wanted direction."""
+    """Find the steps over which `g` changes sign in the wanted direction."""
     up = (g[:-1] <= 0) & (g[1:] >= 0)
     down = (g[:-1] >= 0) & (g[1:] <= 0)
     if direction > 0:
@@ -157,8 +167,24 @@ def _active_steps(g, direction):
 
 
 def _roots(function, interpolant, t, g, steps):
-    """Zeros of the event on the given steps, to four units of rounding."""
-    if len(steps) >= MANY_ROOTS and function.time_vectorized:
+    """Zeros of the event on the given steps, to four units of rounding.
+
+    Raises
+    ------
+    _Disagreement
+        If single calls do not change sign where broadcast values did.
+    """
+    brackets = []
+    for k in steps:
+        a, b = float(t[k]), float(t[k + 1])
+        g_a = function.single(a, interpolant.at(a))
+        g_b = function.single(b, interpolant.at(b))
+        if g_a * g_b > 0:
+            if function.time_vectorized:
+                raise _Disagreement
+            continue
+        brackets.append((a, b, g_a, g_b))
+    if len(brackets) >= MANY_ROOTS and function.time_vectorized:
         result = find_root(
             lambda s: function(np.atleast_1d(s), interpolant(np.atleast_1d(s))),
             (t[steps], t[steps + 1]),
@@ -166,12 +192,13 @@ def _roots(function, interpolant, t, g, steps):
         )
         if result.success.all():
             return [float(x) for x in result.x]
-    return [_root(function, interpolant, t[k], t[k + 1], g[k], g[k + 1]) for k in steps]
+    return [_root(function, interpolant, *bracket) for bracket in brackets]
 
 
 def _root(function, interpolant, a, b, g_a, g_b):
+    """Find the zero of the event between `a` and `b`."""
     if g_a == 0 or g_b == 0:
-        return float(a if g_a == 0 else b)
+        return a if g_a == 0 else b
     return brentq(
         lambda s: float(function.single(s, interpolant.at(s))),
         a,

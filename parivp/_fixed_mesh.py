@@ -102,10 +102,11 @@ class FixedMeshLoop(WindowLoop):
                 f"{len(result.residuals)} iterations. Use `window=None`, which "
                 "divides the interval, or a better `initial_guess`."
             )
-        if n == 0:
-            return self._shrink()
         if not self.confirm(result):
             return None
+        if n == 0:
+            self.discretization.check_jacobian(self.t, self.y)
+            return self._shrink()
         if n == len(mesh) - 1:
             self.window = min(2 * self.window, self.largest)
         else:
@@ -113,7 +114,7 @@ class FixedMeshLoop(WindowLoop):
         return self.accept(mesh[: n + 1], result.x[:, : n + 1])
 
     def _predict_over(self, mesh):
-        """A guess for the states on `mesh`, or None."""
+        """Return a guess for the states on `mesh`, or None."""
         settings = self.settings
         tighten = PREDICTOR_RTOL / float(np.max(settings.rtol))
         return predict(

@@ -63,17 +63,16 @@ def solve_ivp(
         Whether `fun` takes ``y`` of shape (n, k) at one time.
     args : tuple, optional
         Handed to `fun`, `jac` and every event after ``t`` and ``y``.
-    callback : callable, optional
-        ``callback(state)``, called after each accepted window; ``state`` has
-        the attributes ``t``, ``y``, ``nsteps``, ``nit`` and ``window`` (number
-        of steps just accepted). Raising StopIteration ends the integration.
-    progress : bool, optional
-        Show a progress bar (needs tqdm). Default is False.
     **options
         Options of the method, see `ScanNewton`: ``rtol``, ``atol``,
         ``first_step``, ``max_step``, ``jac``, ``time_vectorized``,
         ``tableau``, ``n_steps``, ``mesh``, ``initial_guess``, ``window``,
-        ``newton_tol``, ``max_newton``, ``max_steps``, ``timeout``.
+        ``newton_tol``, ``max_newton``, ``max_steps``, ``timeout``; and two of
+        this function. ``callback(state)`` is called after each accepted
+        window; ``state`` has the attributes ``t``, ``y``, ``nsteps``, ``nit``
+        and ``window`` (number of steps just accepted), and raising
+        StopIteration ends the integration. ``progress=True`` shows a progress
+        bar, with tqdm.
 
     Returns
     -------
@@ -131,7 +130,9 @@ def solve_ivp(
     monitor = Monitor(
         t0, tf, options.pop("callback", None), options.pop("progress", False)
     )
-    search = EventSearch(events, args, t0, np.asarray(y0)) if events is not None else None
+    search = None
+    if events is not None:
+        search = EventSearch(events, args, t0, np.asarray(y0))
     solver = METHODS.get(method, method)(
         fun, t0, y0, tf, vectorized=vectorized, **options
     )
@@ -154,7 +155,7 @@ def _integrate(solver, recorder, search, monitor):
     except IntegrationFailed as failure:
         return -1, str(failure)
     except monitor.Stopped:
-        return -1, f"The `callback` stopped the integration at t = {solver.loop.t:.15g}."
+        return -1, f"The `callback` stopped the integration at t = {solver.t_reached}."
     return 0, MESSAGES[0]
 
 
@@ -193,7 +194,7 @@ class _Lazy:
 
 
 def _interval(t_span):
-    """The two ends as floats."""
+    """Return the two ends as floats."""
     t0, tf = map(float, t_span)
     if np.isnan(t0) or np.isnan(tf) or np.isinf(t0):
         raise ValueError(

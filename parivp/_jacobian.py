@@ -18,7 +18,7 @@ class ConstantJacobian:
         self.matrix = matrix
 
     def __call__(self, t, y):
-        """The matrix for every point, shape (n, n, m)."""
+        """Return the matrix for every point, shape (n, n, m)."""
         return np.broadcast_to(self.matrix[:, :, None], (*self.matrix.shape, len(t)))
 
 
@@ -30,9 +30,7 @@ class UserJacobian(ManyPoints):
             value = jac(t, y)
             return value.toarray() if issparse(value) else value
 
-        super().__init__(
-            dense, (n, n), dtype, "jac", time_vectorized=time_vectorized
-        )
+        super().__init__(dense, (n, n), dtype, "jac", time_vectorized=time_vectorized)
 
     @property
     def njev(self):

@@ -38,7 +38,7 @@ def equidistribute(mesh, wanted, *, most_steps=np.inf):
 
 
 def prefix_below(values, bound):
-    """Number of leading `values` that are at most `bound`."""
+    """Count the leading `values` that are at most `bound`."""
     above = ~(values <= bound)
     return int(np.argmax(above)) if above.any() else len(values)
 
@@ -61,7 +61,7 @@ def grade(mesh, first, factor):
 
 
 def smooth(density):
-    """Largest of every value and its neighbours.
+    """Take the largest of every value and its neighbours.
 
     Error coefficients that vary within a step act with their largest value,
     while equidistribution averages a root of them.

@@ -103,42 +103,27 @@ def newton(
     """
     xp = array_namespace(x)
     state = NewtonResult(mesh, x)
-    D, size, previous, n_growing = None, 0.0, math.inf, 0
+    D, size, previous, n_growing = None, None, math.inf, 0
     with errstate(xp):
         for iteration in range(max_iter):
-            state.left = state.x[:, :-1]
             fresh = D is None
-            if fresh:
-                if linearization is None:
-                    linearization = discretization.linearize(state.mesh, state.left)
-                phi, state.K, D = linearization
-                linearization = None
-            else:
-                phi, state.K = discretization.step(state.mesh, state.left)
-            residual = phi - state.x[:, 1:]
+            residual, D = _evaluate(discretization, state, D, linearization)
+            linearization = None
             n = _finite_prefix(xp, residual, D if fresh else None)
             if n < residual.shape[1]:
                 if n == 0 or not shorten:
-                    return state
+                    break
                 residual, D = residual[:, :n], D[:, :, :n]
                 state.cut(n)
             state.residuals.append(float(xp.max(xp.abs(residual))))
-            if iteration == 0:
-                size = _size(xp, state.x, phi)
-            u = _solve_affine(xp, D, residual)
-            state.x = xp.concat([state.x[:, :1], state.x[:, 1:] + u], axis=1)
-            deviation = float(xp.max(xp.max(xp.abs(u), axis=1) / size[:, 0]))
-            if iteration == 0:
-                state.deviation = deviation
-            if shorten and not deviation < TRUST:
-                trusted = xp.max(xp.abs(u) / size, axis=0) < TRUST
-                n = max(_first(xp, ~trusted), 1)
-                u, D = u[:, :n], D[:, :, :n]
-                state.cut(n)
+            if fresh:
+                size = _size(xp, state.x, residual)
+            u, D = _update(xp, state, D, residual, size, shorten)
             norms = _norms(xp, u, tol(state.x, size), size)
             norm = float(xp.max(norms))
             rate = state.deviation if iteration == 0 else norm / previous
-            state.n_converged = _first(xp, ~(_remaining(rate, iteration, exact) * norms <= 1))
+            left = 1.0 if exact or iteration == 0 else _series(rate)
+            state.n_converged = _first(xp, ~(left * norms <= 1.0))
             n_growing += rate > 1
             if state.n_converged == norms.shape[0] or (shorten and n_growing > 1):
                 break
@@ -146,6 +131,33 @@ def newton(
                 D = None
             previous = norm
     return state
+
+
+def _evaluate(discretization, state, D, linearization):
+    """Residual of the iterate, and its Jacobians unless `D` is still good."""
+    state.left = state.x[:, :-1]
+    if D is not None:
+        phi, state.K = discretization.step(state.mesh, state.left)
+    else:
+        if linearization is None:
+            linearization = discretization.linearize(state.mesh, state.left)
+        phi, state.K, D = linearization
+    return phi - state.x[:, 1:], D
+
+
+def _update(xp, state, D, residual, size, shorten):
+    """Add the Newton update to the states; drop the steps not to be trusted."""
+    u = _solve_affine(xp, D, residual)
+    state.x = xp.concat([state.x[:, :1], state.x[:, 1:] + u], axis=1)
+    deviation = float(xp.max(xp.max(xp.abs(u), axis=1) / size[:, 0]))
+    if len(state.residuals) == 1:
+        state.deviation = deviation
+    if shorten and not deviation < TRUST:
+        trusted = xp.max(xp.abs(u) / size, axis=0) < TRUST
+        n = max(_first(xp, ~trusted), 1)
+        u, D = u[:, :n], D[:, :, :n]
+        state.cut(n)
+    return u, D
 
 
 def _keep_rate(u):
@@ -157,26 +169,27 @@ def _keep_rate(u):
     return min(0.5, 0.1 ** (8 / (8 + u.shape[0])))
 
 
-def _remaining(rate, iteration, exact):
-    """What the updates to come add up to, in units of the last one.
+def _series(rate):
+    """Sum up the updates to come, in units of the last one.
 
-    A geometric series (Hairer & Wanner, "Solving ODEs II", IV.8), with the
-    rate observed; nothing is extrapolated from the first update.
+    They are taken for a geometric series with the rate observed (Hairer &
+    Wanner, "Solving Ordinary Differential Equations II", IV.8).
     """
-    if iteration == 0 or exact:
-        return 1.0
-    return min(rate / (1.0 - rate), 1.0) if rate < 0.5 else math.inf
+    return rate / (1.0 - rate) if rate < 0.5 else math.inf
 
 
-def _size(xp, x, phi):
-    """Size of every component over the window, shape (n, 1), nowhere zero."""
+def _size(xp, x, residual):
+    """Size of every component over the window, shape (n, 1), nowhere zero.
+
+    Taken from the iterate and from where its steps lead, ``x + residual``.
+    """
     size = xp.max(xp.abs(x), axis=1, keepdims=True)
-    size = xp.maximum(size, xp.max(xp.abs(phi), axis=1, keepdims=True))
+    size = xp.maximum(size, xp.max(xp.abs(x[:, 1:] + residual), axis=1, keepdims=True))
     return xp.maximum(size, xp.asarray(np.finfo(np.float64).tiny, dtype=size.dtype))
 
 
 def _norms(xp, u, tol, size):
-    """Root mean square of ``u / tol`` for every step, shape (N,).
+    """Return the root mean square of ``u / tol`` for every step, shape (N,).
 
     Rounding errors of N steps add up to about ``eps sqrt(N)`` of the size:
     nothing below that is asked for.
@@ -189,7 +202,7 @@ def _norms(xp, u, tol, size):
 
 
 def _solve_affine(xp, D, residual):
-    """The update, in real and imaginary parts where `D` has them apart."""
+    """Solve for the update, in real and imaginary parts where `D` has them apart."""
     n = residual.shape[0]
     apart = D.shape[0] == 2 * n
     if apart:
@@ -203,7 +216,7 @@ def _is_complex(xp, x):
 
 
 def _finite_prefix(xp, residual, D):
-    """Number of leading steps with finite residual and, if given, Jacobian."""
+    """Count the leading steps with finite residual and, if given, Jacobian."""
     total = xp.sum(residual) if D is None else xp.sum(residual) + xp.sum(D)
     if bool(xp.isfinite(total)):
         return residual.shape[1]
@@ -212,7 +225,7 @@ def _finite_prefix(xp, residual, D):
 
 
 def _first(xp, condition):
-    """Index of the first True, the length where there is none."""
+    """Return the index of the first True, the length where there is none."""
     n = condition.shape[0]
     if n == 0 or not bool(xp.any(condition)):
         return n

@@ -72,7 +72,7 @@ class WindowSolver(OdeSolver):
             atol=atol,
             first_step=as_first_step(first_step, t0, t_bound),
             max_step=as_positive("max_step", max_step),
-            initial_guess=as_guess(initial_guess, self.n, mesh),
+            initial_guess=as_guess(initial_guess, self.y, mesh),
             window=as_whole("window", window, or_inf=True),
             newton_tol=as_positive("newton_tol", newton_tol),
             max_newton=as_whole("max_newton", max_newton),
@@ -122,6 +122,11 @@ class WindowSolver(OdeSolver):
         finally:
             self._count()
 
+    @property
+    def t_reached(self):
+        """Time up to which steps have been accepted."""
+        return self.loop.t
+
     def interpolant(self, segment):
         """Dense output of a segment, a `PiecewisePolynomial`."""
         if self.n == 0 or segment.t[0] == segment.t[-1]:
@@ -131,7 +136,7 @@ class WindowSolver(OdeSolver):
             return self.loop.discretization.interpolant(segment.t, segment.y)
 
     def _find_tableau(self, name, mesh):
-        """The tableau of that name, if it can do what is asked."""
+        """Find the tableau of that name, if it can do what is asked."""
         name = name or self.default_tableau
         kind = self.discretization_class.tableau_kind
         names = [key for key, value in TABLEAUS.items() if value.kind == kind]

@@ -33,7 +33,7 @@ def warn_extraneous(extraneous):
 
 
 def as_tolerances(rtol, atol, n):
-    """Tolerances as floats or arrays of length `n`."""
+    """Check tolerances: floats or arrays of length `n`."""
     rtol, atol = np.asarray(rtol, dtype=float), np.asarray(atol, dtype=float)
     for name, value in (("rtol", rtol), ("atol", atol)):
         if value.ndim and value.shape != (n,):
@@ -57,7 +57,7 @@ def as_tolerances(rtol, atol, n):
 
 
 def as_first_step(first_step, t0, t_bound):
-    """`first_step` if it is positive and within the interval."""
+    """Check that `first_step` is positive and within the interval."""
     if first_step is None:
         return None
     if not first_step > 0:
@@ -71,14 +71,14 @@ def as_first_step(first_step, t0, t_bound):
 
 
 def as_positive(name, value):
-    """A positive number, or None."""
+    """Check a positive number, or None."""
     if value is not None and not value > 0:
         raise ValueError(f"`{name}` must be positive, but is {value!r}.")
     return value
 
 
 def as_whole(name, value, *, or_inf=False):
-    """A positive whole number, or None; infinity where it makes sense."""
+    """Check a positive whole number, None, or infinity where it makes sense."""
     if value is None or (or_inf and value == math.inf):
         return value
     whole = isinstance(value, numbers.Real) and 1 <= value < math.inf
@@ -92,7 +92,7 @@ def as_whole(name, value, *, or_inf=False):
 
 
 def as_mesh(n_steps, mesh, t0, t_bound):
-    """The fixed mesh from `t0` to `t_bound`, or None."""
+    """Make the fixed mesh from `t0` to `t_bound`, or None."""
     if n_steps is not None and mesh is not None:
         raise ValueError("Either `n_steps` or `mesh` can be given, not both.")
     if n_steps is not None:
@@ -119,18 +119,19 @@ def as_mesh(n_steps, mesh, t0, t_bound):
     return mesh
 
 
-def as_guess(guess, n, mesh):
-    """The option `initial_guess` as a function ``t (m,) -> (n, m)``, or None."""
+def as_guess(guess, y0, mesh):
+    """Make `initial_guess` a function ``t (m,) -> (n, m)``, or None."""
     if guess is None:
         return None
+    n, dtype = y0.size, y0.dtype
     if callable(guess):
-        return lambda t: _call_guess(guess, n, t)
-    guess = np.asarray(guess)
+        return lambda t: _call_guess(guess, n, dtype, t)
+    guess = _cast_guess(np.asarray(guess), dtype)
     if not np.all(np.isfinite(guess)):
         raise ValueError("All components of `initial_guess` must be finite.")
     if guess.ndim < 2 and guess.shape in ((), (n,)):
         column = np.broadcast_to(guess, (n,))[:, None]
-        return lambda t: np.repeat(column, len(t), axis=1) * 1.0
+        return lambda t: np.repeat(column, len(t), axis=1)
     if mesh is not None and guess.shape == (n, len(mesh)):
         sign = 1.0 if mesh[-1] > mesh[0] else -1.0
         return lambda t: np.stack(
@@ -145,24 +146,31 @@ def as_guess(guess, n, mesh):
     )
 
 
-def _call_guess(guess, n, t):
-    """Values of a callable guess, asked all at once or one by one."""
+def _cast_guess(values, dtype):
+    """Bring a guess to the type of the state."""
+    if np.iscomplexobj(values) and dtype.kind != "c":
+        raise ValueError("`initial_guess` is complex, but `y0` is real.")
+    return values.astype(dtype)
+
+
+def _call_guess(guess, n, dtype, t):
+    """Ask a callable guess all at once or one by one."""
     try:
-        values = np.array(guess(t)) * 1.0
+        values = np.array(guess(t))
     except Exception:
         values = np.empty(0)
     if values.shape != (n, len(t)):
-        values = np.stack([np.asarray(guess(float(s))) for s in t], axis=-1) * 1.0
+        values = np.stack([np.asarray(guess(float(s))) for s in t], axis=-1)
         values = values.reshape(-1, len(t))
     if values.shape != (n, len(t)):
         raise ValueError(
             f"`initial_guess` return is expected to have shape ({n},), "
             f"but actually has ({values.shape[0]},)."
         )
-    return values
+    return _cast_guess(values, dtype)
 
 
 def deadline(timeout):
-    """Reading of the monotonic clock when `timeout` seconds are over, or None."""
+    """Read the monotonic clock at which `timeout` seconds are over, or None."""
     timeout = as_positive("timeout", timeout)
     return None if timeout is None else time.monotonic() + timeout

@@ -71,7 +71,7 @@ def predict(rhs, t, y, t_bound, n_steps, *, rtol, atol, max_step):
 
 
 def _run(predictor, rhs, t, y, t_bound, n_steps, rtol, atol, max_step):
-    """Times and states of a sequential solver's steps, in real arithmetic."""
+    """Run a sequential solver; return times and states, in real arithmetic."""
     fun = rhs.single if rhs.vectorized else rhs.fun
     if np.iscomplexobj(y):
         y = y.view(float)

@@ -63,7 +63,7 @@ class Recorder:
             self.ys.append(polynomial()(wanted))
 
     def result(self):
-        """Times (m,), states (n, m) and the continuous solution or None."""
+        """Return times (m,), states (n, m) and the continuous solution or None."""
         sol = None
         if self.dense_output and self.polynomials:
             sol = OdeSolution(join(self.polynomials), self.t_end)
@@ -73,7 +73,7 @@ class Recorder:
 
 
 def _truncate(segment, polynomial, stop):
-    """Steps of a segment up to an event at `stop`, which becomes the end."""
+    """Cut a segment at an event at `stop`, which becomes its end."""
     forward = segment.t[-1] >= segment.t[0]
     before = segment.t[1:] < stop if forward else segment.t[1:] > stop
     n = int(np.count_nonzero(before))

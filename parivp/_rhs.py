@@ -135,6 +135,18 @@ class ManyPoints:
         same = np.abs(found - expected) <= SAME_RTOL * size
         return bool(np.all(same | ~np.isfinite(expected) & ~np.isfinite(found)))
 
+    def confirmed(self, t, y, values):
+        """Compare `values` with single calls at a few points, if so agreed.
+
+        Where they differ the function does not broadcast after all, and is
+        called point by point from now on.
+        """
+        if not (self.check and self.time_vectorized):
+            return True
+        columns = [k for k in sample_columns(y) if np.isfinite(values[..., k]).all()]
+        self.time_vectorized = self.agrees(t, y, values, columns)
+        return self.time_vectorized
+
     def _broadcast(self, t, y, out):
         m = len(t)
         self.n_points += m
@@ -172,12 +184,12 @@ def _fill(out, value):
 
 
 def probe_columns(m):
-    """A few columns of ``m``: the ends and the middle."""
+    """Choose a few columns of ``m``: the ends and the middle."""
     return sorted({0, m // 2, m - 1})
 
 
 def sample_columns(x):
-    """A few columns: extremes of a component, the last, one in between.
+    """Choose columns: extremes of a component, the last, one in between.
 
     The component and the point in between change with the number of steps.
     """

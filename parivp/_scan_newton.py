@@ -73,6 +73,8 @@ class ScanNewton(WindowSolver):
         Largest number of steps. Default is 10 million, none on a fixed mesh.
     timeout : float, optional
         Time allowed, in seconds.
+    **extraneous
+        Options of other methods; a warning names them.
 
     Attributes
     ----------
@@ -87,7 +89,7 @@ class ScanNewton(WindowSolver):
     References
     ----------
     .. [1] C. Iacob, H. Razavi, S. Särkkä, "A parallel-in-time Newton's
-           method-based ODE solver", Section 3.2, eqs. (18)-(27).
+           method-based ODE solver", Section 3.2, eqs. (18)-(24).
 
     Examples
     --------

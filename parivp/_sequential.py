@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from ._result import IntegrationFailed, Segment
+from ._result import IntegrationFailed
 
 __all__ = ["initial_step", "smallest_step", "steps_one_by_one", "steps_on_mesh"]
 
@@ -25,12 +25,12 @@ TOO_SMALL = (
 
 
 def smallest_step(t):
-    """The shortest step that still moves `t`, with some room."""
+    """Return the shortest step that still moves `t`, with some room."""
     return 10 * np.spacing(abs(t))
 
 
 def evaluate_single(rhs):
-    """The right-hand side at one point, in the shape of many points."""
+    """Make the right-hand side at one point look like that at many."""
 
     def evaluate(t, y, out):
         out[:, 0] = rhs.single(float(t[0]), y[:, 0])
@@ -39,7 +39,7 @@ def evaluate_single(rhs):
 
 
 def initial_step(loop, f0):
-    """Step size to start with (Hairer, Norsett & Wanner I, II.4)."""
+    """Choose the first step size (Hairer, Norsett & Wanner I, II.4)."""
     disc, t, y = loop.discretization, loop.t, loop.y
     interval = abs(loop.t_bound - t)
     scale = disc.scale(y[:, None], y[:, None])[:, 0]
@@ -91,7 +91,7 @@ def steps_one_by_one(loop, n_steps=BLOCK):
 
 
 def _step(loop, t, y, h, first):
-    """One accepted step: time, state and the step size to go on with."""
+    """Take one step; return time, state and the step size to go on with."""
     disc, max_step = loop.discretization, loop.settings.max_step
     evaluate = evaluate_single(disc.rhs)
     smallest = smallest_step(t)
@@ -118,7 +118,7 @@ def _step(loop, t, y, h, first):
 
 
 def steps_on_mesh(loop, mesh):
-    """The recursion on the given `mesh`, in blocks, without error control."""
+    """Yield the recursion on the given `mesh`, in blocks, without error control."""
     evaluate = evaluate_single(loop.discretization.rhs)
     for start in range(0, len(mesh) - 1, BLOCK):
         ts = mesh[start : start + BLOCK + 1]

@@ -19,7 +19,6 @@ from ._mesh import equidistribute, grade, prefix_below, smooth, split
 from ._newton import newton
 from ._predictor import Trajectory, predict
 from ._result import IntegrationFailed, Segment
-from ._rhs import sample_columns
 from ._sequential import (
     LARGEST_FACTOR,
     initial_step,
@@ -45,7 +44,7 @@ SHRINK, STRETCH = 0.1, 30.0
 # Steps of the first mesh where there is no predictor to supply one.
 FIRST_MESH = 32
 # Windows are counted in steps of the predictor.
-FIRST_WINDOW, SMALLEST_WINDOW, LARGEST_WINDOW = 128, 8, 8192
+FIRST_WINDOW, SMALLEST_WINDOW, LARGEST_WINDOW = 256, 8, 8192
 # A window may grow if the guess was this good, and shrinks if it was not.
 EASY, HARD = 1e-3, 0.02
 # What Newton's updates may leave, in units of the tolerance.
@@ -123,7 +122,7 @@ class WindowLoop:
         yield from self.main_loop()
 
     def main_loop(self):
-        """The loop proper."""
+        """Yield segments until the end, windows and single steps as they work."""
         if self.settings.first_step is not None:
             self.h_next = self.settings.first_step
             yield from steps_one_by_one(self, 1)
@@ -196,16 +195,17 @@ class WindowLoop:
             max_iter=self.settings.max_newton or MAX_NEWTON,
         )
         self.record(result)
-        if result.n_converged == 0:
-            return self._shrink()
         if not self.confirm(result):
             return None
+        if result.n_converged == 0:
+            self.discretization.check_jacobian(self.t, self.y)
+            return self._shrink()
         if fresh:
             self._resize(result, len(mesh) - 1, guess)
         return self._judge(result)
 
     def _predict(self):
-        """A first mesh and a guess for the window to come, or None for both."""
+        """Return a first mesh and a guess for the window to come, or None twice."""
         settings, end, n_steps = self.settings, self.t_bound, self.window
         if settings.window is not None or settings.initial_guess is not None:
             # here windows are counted in steps of the mesh, which the step size
@@ -287,15 +287,8 @@ class WindowLoop:
 
     def confirm(self, result):
         """Compare broadcast values of `fun` with single calls, on the solution."""
-        rhs = self.discretization.rhs
-        if not rhs.check:
-            return True
-        left = result.left[:, : result.n_converged]
-        columns = sample_columns(left)
-        if rhs.agrees(result.mesh, left, result.K[0], columns):
-            return True
-        rhs.time_vectorized = False
-        return False
+        left = result.left[:, : result.n_converged or None]
+        return self.discretization.rhs.confirmed(result.mesh, left, result.K[0])
 
     def record(self, result):
         """Count the Newton iterations."""
@@ -343,6 +336,11 @@ class WindowLoop:
         self.window = window if window >= SMALLEST_WINDOW else 1
 
     def _reopen(self):
-        """Windows again, after single steps."""
-        self.window = self.settings.window or 2 * SMALLEST_WINDOW
+        """Try windows again, after single steps.
 
+        If the Jacobian was what failed in a window, it is asked for here where
+        a sequential solver would ask, so that what it raises arrives.
+        """
+        if self.discretization.rhs.time_vectorized is not False:
+            self.discretization.check_jacobian(self.t, self.y)
+        self.window = self.settings.window or 2 * SMALLEST_WINDOW

@@ -85,7 +85,7 @@ def affine_scan(A, b, u0=None, backend=None):
 
 
 def _absorb_initial(xp, A, b, u0):
-    """The initial state enters the first inhomogeneity: ``b_0 + A_0 u0``."""
+    """Let the initial state enter the first inhomogeneity: ``b_0 + A_0 u0``."""
     if tuple(u0.shape) != (b.shape[1],):
         raise ValueError(
             f"`u0` is expected to have shape ({b.shape[1]},), "

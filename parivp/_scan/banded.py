@@ -18,7 +18,9 @@ def affine_scan_banded(xp, A, b):
     for i in range(d):
         for j in range(d):
             # entry (k, i) x (k - 1, j) lies on diagonal d + i - j
-            np.negative(A[1:, i, j], out=band[d + i - j, :-1, j])
+            band[d + i - j, :-1, j] = A[1:, i, j]
+    # in one contiguous piece: NumPy 2.4 negates strided float32 wrongly
+    np.negative(band, out=band)
     (tbtrs,) = get_lapack_funcs(("tbtrs",), (band, b))
     u, info = tbtrs(
         band.reshape(2 * d, n_steps * d),

@@ -1,0 +1,45 @@
+"""Shared configuration: Hypothesis profiles, markers, the methods under test."""
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# Methods of parivp that every test of the contract runs with.  A new method is
+# tested the moment its name is entered here.
+METHODS = ("ScanNewton",)
+
+COMMON = {
+    "deadline": None,
+    "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large],
+}
+settings.register_profile("ci", derandomize=True, max_examples=40, **COMMON)
+settings.register_profile("long", max_examples=1000, **COMMON)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--run-slow", action="store_true", help="also run the tests marked slow"
+    )
+
+
+def pytest_configure(config):
+    # Marks of SciPy's own test file, which test_scipy_suite.py runs.
+    config.addinivalue_line("markers", "thread_unsafe: mark of SciPy's tests")
+    config.addinivalue_line("markers", "fail_slow: mark of SciPy's tests")
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--run-slow") or "slow" in config.getoption("-m"):
+        return
+    skip = pytest.mark.skip(reason="slow; run with --run-slow")
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(skip)
+
+
+@pytest.fixture(params=METHODS)
+def method(request):
+    """Name of a method of parivp."""
+    return request.param
