@@ -183,8 +183,9 @@ class ExplicitRungeKutta:
     def error_norm(self, h, K, x, x_new):
         """Scaled norm of the local error estimate of every step, shape (N,).
 
-        One estimate is measured in the root mean square norm, as in SciPy; the
-        pair of DOP853 by Hairer's ``err5^2 / sqrt(err5^2 + 0.01 err3^2)``.
+        One estimate is measured in the root mean square norm, as in SciPy;
+        those of DOP853 by Hairer's ``err5^2 / sqrt(err5^2 + 0.01 err3^2)``,
+        with ``err5`` at least the norm of its guards.
         """
         tab = self.tableau
         n, n_steps = x.shape
@@ -194,9 +195,10 @@ class ExplicitRungeKutta:
         squares = np.sum(np.abs(errors) ** 2, axis=1)
         if len(squares) == 1:
             return np.abs(h) * np.sqrt(squares[0] / n)
-        denominator = squares[0] + 0.01 * squares[1]
+        fifth = np.maximum(squares[0], np.sum(squares[1:-1], axis=0))
+        denominator = fifth + 0.01 * squares[-1]
         denominator[denominator == 0] = 1.0
-        return np.abs(h) * squares[0] / np.sqrt(denominator * n)
+        return np.abs(h) * fifth / np.sqrt(denominator * n)
 
     def interpolant(self, mesh, x):
         """Dense output of steps through the given states.

@@ -20,6 +20,7 @@ from ._newton import newton
 from ._predictor import Trajectory, predict
 from ._result import IntegrationFailed, Segment
 from ._sequential import (
+    BLOCK,
     LARGEST_FACTOR,
     initial_step,
     smallest_step,
@@ -47,6 +48,12 @@ FIRST_MESH = 32
 FIRST_WINDOW, SMALLEST_WINDOW, LARGEST_WINDOW = 256, 8, 8192
 # A window may grow if the guess was this good, and shrinks if it was not.
 EASY, HARD = 1e-3, 0.02
+# An iteration on a window costs about as much as this number of single steps.
+# Where windows gain less, single steps are taken, more of them every time.
+ITERATION_COST, MOST_SINGLE = 2, 2048
+# Finite differences cost the square of the number of unknowns, so that beyond
+# this many single steps are faster (benchmarks/work_precision.py, pleiades).
+LARGEST_SYSTEM = 32
 # What Newton's updates may leave, in units of the tolerance.
 NEWTON_TOL = 0.1
 MAX_NEWTON = 10
@@ -103,6 +110,7 @@ class WindowLoop:
         self.h_next = None  # the step size wanted next
         self.h_first = math.inf  # bound on the first step of the next window
         self.n_graded = 0
+        self.n_single = BLOCK // 2  # single steps between windows that fail
         self.trial = None  # mesh and guess left over from the last window
         # steps of the predictor to one of the mesh, at first as observed
         rtol = float(np.min(self.settings.rtol))
@@ -134,8 +142,21 @@ class WindowLoop:
                 if segment is not None:
                     yield segment
             else:
+                yield from self._single_steps()
+
+    def _single_steps(self):
+        """Take steps one by one for a while, then try windows again.
+
+        If the Jacobian was what failed in a window, it is asked for here where
+        a sequential solver would ask, so that what it raises arrives.
+        """
+        for _ in range(0, self.n_single, BLOCK):
+            if self.t != self.t_bound:
+                self.check_limits()
                 yield from steps_one_by_one(self)
-                self._reopen()
+        if self.discretization.rhs.time_vectorized is not False:
+            self.discretization.check_jacobian(self.t, self.y)
+        self.window = self.settings.window or 2 * SMALLEST_WINDOW
 
     def start(self):
         """First step size; whether `fun` broadcasts, from three first points."""
@@ -170,8 +191,10 @@ class WindowLoop:
 
     def parallel(self):
         """Whether to try a window of many steps next."""
+        few = self.y.size <= LARGEST_SYSTEM or self.settings.window is not None
         return (
             self.window > 1
+            and few
             and self.discretization.rhs.time_vectorized is not False
             and self.settings.max_step > smallest_step(self.t)
         )
@@ -202,7 +225,9 @@ class WindowLoop:
             return self._shrink()
         if fresh:
             self._resize(result, len(mesh) - 1, guess)
-        return self._judge(result)
+        segment = self._judge(result)
+        self._weigh(segment, len(result.residuals))
+        return segment
 
     def _predict(self):
         """Return a first mesh and a guess for the window to come, or None twice."""
@@ -330,17 +355,21 @@ class WindowLoop:
             growth = 4 if result.deviation < EASY else 2
             self.window = min(LARGEST_WINDOW, growth * self.window)
 
+    def _weigh(self, segment, n_iterations):
+        """Go over to single steps where the window has not paid."""
+        n_steps = 0 if segment is None else len(segment.t) - 1
+        if n_steps >= ITERATION_COST * n_iterations or self.t == self.t_bound:
+            self.n_single = BLOCK // 2
+        elif self.settings.window is None or segment is None:
+            self._give_up()
+
     def _shrink(self):
         """Try a quarter of the window next, in the end single steps."""
-        window = min(self.window, self.most_steps) // 4
-        self.window = window if window >= SMALLEST_WINDOW else 1
+        self.window = min(self.window, self.most_steps) // 4
+        if self.window < SMALLEST_WINDOW:
+            self._give_up()
 
-    def _reopen(self):
-        """Try windows again, after single steps.
-
-        If the Jacobian was what failed in a window, it is asked for here where
-        a sequential solver would ask, so that what it raises arrives.
-        """
-        if self.discretization.rhs.time_vectorized is not False:
-            self.discretization.check_jacobian(self.t, self.y)
-        self.window = self.settings.window or 2 * SMALLEST_WINDOW
+    def _give_up(self):
+        """Leave the next steps to the sequential method."""
+        self.window, self.trial = 1, None
+        self.n_single = min(2 * self.n_single, MOST_SINGLE)

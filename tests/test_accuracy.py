@@ -7,6 +7,7 @@ import pytest
 import scipy.integrate
 
 import parivp
+from benchmarks.error_estimates import jump_errors
 from parivp._problems import PROBLEMS
 
 NAMES = (
@@ -128,3 +129,11 @@ def test_short_pulse(method, width, rtol):
     # errors add up without growing: at most the tolerance of every step, of which
     # few are long enough to use it
     assert abs(result.y[0, -1] - 1.0) <= rtol * result.nsteps
+
+
+def test_jumps_of_the_right_hand_side_are_noticed(method):
+    """As RK45 notices them; the estimates of DOP853 without guards pass some."""
+    phases = np.linspace(0, 3, 12)
+    worst = jump_errors(method, phases, 1e-6).max()
+    assert worst <= WORST * jump_errors("RK45", phases, 1e-6).max()
+    assert jump_errors("DOP853", phases, 1e-6).max() > 100 * worst
