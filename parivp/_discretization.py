@@ -64,8 +64,15 @@ class ExplicitRungeKutta:
         evaluate = evaluate or self.rhs
         return self._stages(evaluate, self._times(mesh), np.diff(mesh), x)
 
-    def linearize(self, mesh, x):
+    def linearize(self, mesh, x, steps=slice(None)):
         """All steps and their Jacobians ``D_k = d phi_k / d x_{k-1}``.
+
+        Parameters
+        ----------
+        mesh : ndarray, shape (N + 1,)
+        x : ndarray, shape (n, N)
+        steps : slice or ndarray of int, optional
+            Selects some of the steps.
 
         Returns
         -------
@@ -76,9 +83,22 @@ class ExplicitRungeKutta:
             imaginary parts, stacked, since `fun` need not be analytic; with a
             user's Jacobian, which says that it is, D is complex (n, n, N).
         """
+        times, h, x = self._times(mesh)[:, steps], np.diff(mesh)[steps], x[:, steps]
+        if self._jacobian_pays(times[0], x):
+            return self._linearize_by_jacobian(times, h, x)
+        return self._linearize_by_differences(times, h, x)
+
+    def _jacobian_pays(self, t, x):
+        """Whether to use the user's Jacobian rather than differences.
+
+        One that has to be called point by point costs more than differences of
+        a function that broadcasts.
+        """
         if self.jac is None:
-            return self._linearize_by_differences(mesh, x)
-        return self._linearize_by_jacobian(mesh, x)
+            return False
+        if self.jac.time_vectorized is None:
+            self.jac(t[:3], x[:, :3])
+        return self.jac.time_vectorized or not self.rhs.time_vectorized
 
     def check_jacobian(self, t, y):
         """Call the user's Jacobian once, so that what it raises arrives."""
@@ -108,23 +128,20 @@ class ExplicitRungeKutta:
             evaluate(times[s], phi, K[s])
         return phi, K
 
-    def _linearize_by_differences(self, mesh, x):
+    def _linearize_by_differences(self, times, h, x):
         """Differences of the step map, in blocks that stay in the cache."""
         n, n_steps = x.shape
         copies = 1 + n * (2 if np.iscomplexobj(x) else 1)
         block = max(16, CACHED // (self.tableau.n_stages * n * copies))
         if n_steps <= 1.5 * block:
-            return self._difference_block(mesh, x)
-        parts = [
-            self._difference_block(mesh[k : k + block + 1], x[:, k : k + block])
-            for k in range(0, n_steps, block)
-        ]
+            return self._difference_block(times, h, x)
+        blocks = [slice(k, k + block) for k in range(0, n_steps, block)]
+        parts = [self._difference_block(times[:, b], h[b], x[:, b]) for b in blocks]
         return tuple(np.concatenate(part, axis=-1) for part in zip(*parts, strict=True))
 
-    def _difference_block(self, mesh, x):
+    def _difference_block(self, times, h, x):
         """Step every state along with copies perturbed in each direction."""
         n, n_steps = x.shape
-        h, times = np.diff(mesh), self._times(mesh)
         f = self.rhs(times[0], x)
         eps = increments(x, h * f)
         directions = [1.0, 1.0j] if np.iscomplexobj(x) else [1.0]
@@ -155,9 +172,9 @@ class ExplicitRungeKutta:
             D = np.concatenate([D.real, D.imag])
         return phi, K, D
 
-    def _linearize_by_jacobian(self, mesh, x):
+    def _linearize_by_jacobian(self, times, h, x):
         """Propagate the Jacobian through the stages by the chain rule."""
-        tab, times, h = self.tableau, self._times(mesh), np.diff(mesh)
+        tab = self.tableau
         n, n_steps = x.shape
         phi, K = self._stages(self.rhs, times, h, x)
         identity = np.eye(n)[:, :, None]

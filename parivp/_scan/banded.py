@@ -9,10 +9,27 @@ from scipy.linalg import get_lapack_funcs
 
 __all__ = ["affine_scan_banded"]
 
+# Numbers in the band of one piece of the recursion, which then stays in the
+# cache: a piece starts from the last state of the one before.
+CACHED = 2**15
+
 
 def affine_scan_banded(xp, A, b):
     """Solve ``u_k = A_k u_{k-1} + b_k``, ``u_{-1} = 0`` by ``?tbtrs``."""
-    A, b = np.asarray(A), np.asarray(b)
+    A, u = np.asarray(A), np.array(b, order="C")
+    n_steps, d = u.shape
+    (tbtrs,) = get_lapack_funcs(("tbtrs",), (A, u))
+    piece = max(64, CACHED // (2 * d * d))
+    for start in range(0, n_steps, piece):
+        part = slice(start, start + piece)
+        if start:
+            u[start] += A[start] @ u[start - 1]
+        u[part] = _solve_piece(tbtrs, A[part], u[part])
+    return u
+
+
+def _solve_piece(tbtrs, A, b):
+    """Solve the recursion from zero, with the whole band in one matrix."""
     n_steps, d = b.shape
     band = np.zeros((2 * d, n_steps, d), dtype=b.dtype)
     for i in range(d):
@@ -21,13 +38,9 @@ def affine_scan_banded(xp, A, b):
             band[d + i - j, :-1, j] = A[1:, i, j]
     # in one contiguous piece: NumPy 2.4 negates strided float32 wrongly
     np.negative(band, out=band)
-    (tbtrs,) = get_lapack_funcs(("tbtrs",), (band, b))
     u, info = tbtrs(
-        band.reshape(2 * d, n_steps * d),
-        np.ascontiguousarray(b).reshape(-1, 1),
-        uplo="L",
-        diag="U",
+        band.reshape(2 * d, n_steps * d), b.reshape(-1, 1), uplo="L", diag="U"
     )
-    if info != 0:  # pragma: no cover - only for malformed arguments
+    if info != 0:
         raise ValueError(f"LAPACK tbtrs returned info = {info}.")
     return u.reshape(n_steps, d)
