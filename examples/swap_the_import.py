@@ -1,6 +1,6 @@
 """Change one import: the call and the result stay what SciPy has.
 
-Predators and prey over twenty years, at a tight tolerance.
+Predators and prey, at a tight tolerance.
 """
 
 import numpy as np

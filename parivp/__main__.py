@@ -3,6 +3,7 @@
 import argparse
 import statistics
 import sys
+import textwrap
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,7 +91,7 @@ def measure(problem: Problem, method: str, rtol: float, timeout: float) -> Run:
 def print_problem(problem: Problem) -> None:
     """Print a problem's heading."""
     first, last = problem.t_span
-    kind = "stiff" if problem.stiff else "non-stiff"
+    kind = "stiff, not for explicit methods" if problem.stiff else "non-stiff"
     count = len(problem.y0)
     equations = f"{count} equation" + ("s" if count > 1 else "")
     print(f"\n{problem.name}: {kind}, {equations}, t from {first:g} to {last:g}")
@@ -104,9 +105,12 @@ def print_run(run: Run) -> None:
     error = f"{run.error:.1e}" if run.result.success else "-"
     print(f"  {run.method:<20}{error:>9}{milliseconds:>11.2f}{nsteps:>9}{nit:>8}")
     if not run.result.success:
-        stopped = f"stopped at t = {run.result.t[-1]:.4g}" if nsteps >= 0 else "stopped"
         message = " ".join(run.result.message.split())
-        print(f"    {run.result.status}: {stopped}. {message}")
+        print(
+            textwrap.indent(
+                textwrap.fill(f"{run.result.status}: {message}", 76), "    "
+            )
+        )
 
 
 def paper_histories(problems: list[Problem]) -> dict[str, np.ndarray]:
@@ -135,7 +139,7 @@ def print_histories(histories: dict[str, np.ndarray]) -> None:
     if not histories:
         return
     print(
-        "\nThe paper's setting: RK4 with 0.01-steps, all steps at once from a constant"
+        "\nThe paper's setting: RK4 with steps of 0.01, all steps at once from a constant"
         "\nguess. Largest residual at each Newton iteration:"
     )
     for name, norms in histories.items():

@@ -1,5 +1,7 @@
 """Events: sign changes over all accepted steps at once, then their roots."""
 
+import numbers
+
 import numpy as np
 from scipy.optimize import brentq
 from scipy.optimize.elementwise import find_root
@@ -40,9 +42,9 @@ class EventSearch:
     """
 
     def __init__(self, events, args, t0, y0):
-        events = (events,) if callable(events) else tuple(events)
+        events = _as_tuple(events)
         self.limit = np.array([_limit(event) for event in events])
-        self.direction = [getattr(event, "direction", 0) for event in events]
+        self.direction = [_direction(event) for event in events]
         self.functions = [
             ManyPoints(_with_args(event, args), (), float, "event") for event in events
         ]
@@ -145,12 +147,36 @@ def _limit(event):
     terminal = getattr(event, "terminal", None)
     if terminal is None or terminal == 0:
         return np.inf
-    if int(terminal) == terminal and terminal > 0:
-        return terminal
+    number = isinstance(terminal, numbers.Real | np.bool_)
+    if number and int(terminal) == terminal and terminal > 0:
+        return int(terminal)
     raise ValueError(
         "The `terminal` attribute of each event must be a boolean or positive "
         f"integer, but actually is {terminal!r}."
     )
+
+
+def _direction(event):
+    """Read the direction of the sign change off `direction`."""
+    direction = getattr(event, "direction", 0)
+    if not isinstance(direction, numbers.Real):
+        raise TypeError(
+            "The `direction` attribute of each event must be a number, but actually "
+            f"is {direction!r}."
+        )
+    return direction
+
+
+def _as_tuple(events):
+    """Return the events as a tuple of callables."""
+    listed = isinstance(events, list | tuple)
+    functions = tuple(events) if listed else (events,)
+    if not all(callable(event) for event in functions):
+        raise TypeError(
+            "`events` is expected to be a callable or a list of callables, "
+            f"but actually is {events!r}."
+        )
+    return functions
 
 
 def _with_args(event, args):

@@ -103,11 +103,7 @@ class FixedMeshLoop(WindowLoop):
         self.record(result)
         n = result.n_converged
         if self.single_window and n < len(self.mesh) - 1:
-            raise IntegrationFailed(
-                f"Newton's method did not converge on the single window within "
-                f"{len(result.residuals)} iterations. Use `window=None`, which "
-                "divides the interval, or a better `initial_guess`."
-            )
+            raise IntegrationFailed(_single_window_failure(result, len(self.mesh) - 1))
         if self.settings.initial_guess is None and not result.deviation < GOOD_GUESS:
             self.guess = None
         if not self.confirm(result):
@@ -168,3 +164,15 @@ class FixedMeshLoop(WindowLoop):
     def _newton_tol(self, x, size):
         tol = self.settings.newton_tol
         return (NEWTON_TOL if tol is None else tol) * size
+
+
+def _single_window_failure(result, n_steps):
+    """Say why Newton's method failed, and what to try."""
+    n_iterations = len(result.residuals)
+    finite = np.isfinite(result.x).all() and n_iterations > 0
+    reason = "did not converge" if finite else "met values that are not finite"
+    return (
+        f"Newton's method on the single window of {n_steps} steps {reason} "
+        f"within {n_iterations} iterations. Use `window=None`, which divides the "
+        "interval, or a better `initial_guess`."
+    )

@@ -69,10 +69,10 @@ def solve_ivp(
         ``tableau``, ``n_steps``, ``mesh``, ``initial_guess``, ``window``,
         ``newton_tol``, ``max_newton``, ``max_steps``, ``timeout``; and two of
         this function. ``callback(state)`` is called after each accepted
-        window; ``state`` has the attributes ``t``, ``y``, ``nsteps``, ``nit``
-        and ``window`` (number of steps just accepted), and raising
-        StopIteration ends the integration. ``progress=True`` shows a progress
-        bar, with tqdm.
+        window or block of single steps; ``state`` has the attributes ``t``,
+        ``y``, ``nsteps``, ``nit`` and ``window`` (number of steps just
+        accepted), and raising StopIteration ends the integration.
+        ``progress=True`` shows a progress bar, with tqdm.
 
     Returns
     -------
@@ -86,7 +86,7 @@ def solve_ivp(
     ValueError
         If an argument is out of its range or has the wrong shape.
     TypeError
-        If `args` cannot be unpacked.
+        If an argument is not of the kind expected.
     ImportError
         If `progress` is asked for without tqdm.
 
@@ -108,7 +108,7 @@ def solve_ivp(
     'The solver successfully reached the end of the integration interval.'
     """
     t0, tf = _interval(t_span)
-    if method in SCIPY_METHODS or not _is_own(method):
+    if not _is_own(method):
         return scipy.integrate.solve_ivp(
             fun,
             t_span,
@@ -206,11 +206,14 @@ def _interval(t_span):
 
 def _is_own(method):
     """Whether the method is one of this package."""
-    if method in METHODS:
-        return True
+    if isinstance(method, str) and method in (*METHODS, *SCIPY_METHODS):
+        return method in METHODS
     if not (inspect.isclass(method) and issubclass(method, scipy.integrate.OdeSolver)):
         names = [*METHODS, *SCIPY_METHODS]
-        raise ValueError(f"`method` must be one of {names} or OdeSolver class.")
+        raise ValueError(
+            f"`method` must be one of {names} or OdeSolver class, "
+            f"but actually is {method!r}."
+        )
     return issubclass(method, WindowSolver)
 
 

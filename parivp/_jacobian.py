@@ -48,6 +48,11 @@ def wrap_jacobian(jac, t0, y0, *, time_vectorized=None):
         wrapped.single(t0, y0)  # wrong shapes show before the integration starts
         return wrapped
     matrix = jac.toarray() if issparse(jac) else np.asarray(jac)
+    if matrix.dtype.kind not in "biufc":
+        raise TypeError(
+            "`jac` is expected to be a callable, an array, a sparse matrix or None, "
+            f"but actually is {jac!r}."
+        )
     matrix = np.asarray(matrix, dtype=y0.dtype)
     if matrix.shape != (n, n):
         raise ValueError(

@@ -1,5 +1,7 @@
 """SciPy's `OdeSolver` interface on top of the window loop."""
 
+import math
+
 import numpy as np
 from scipy.integrate import OdeSolver
 
@@ -8,13 +10,14 @@ from ._dense_output import PiecewisePolynomial, StepInterpolant
 from ._fixed_mesh import FixedMeshLoop
 from ._jacobian import wrap_jacobian
 from ._options import (
+    as_deadline,
     as_first_step,
+    as_flag,
     as_guess,
     as_mesh,
     as_positive,
     as_tolerances,
     as_whole,
-    deadline,
     warn_extraneous,
 )
 from ._result import IntegrationFailed
@@ -61,9 +64,15 @@ class WindowSolver(OdeSolver):
         timeout=None,
         **extraneous,
     ):
-        end = deadline(timeout)
+        end = as_deadline(timeout)
         warn_extraneous(extraneous)
         super().__init__(fun, t0, y0, t_bound, vectorized, support_complex=True)
+        if not callable(fun):
+            raise TypeError(
+                f"`fun` is expected to be callable, but actually is {fun!r}."
+            )
+        time_vectorized = as_flag("time_vectorized", time_vectorized)
+        max_step = math.inf if max_step is None else max_step
         mesh = as_mesh(n_steps, mesh, t0, t_bound)
         self.tableau = self._find_tableau(tableau, mesh)
         rtol, atol = as_tolerances(rtol, atol, self.n)
@@ -85,7 +94,6 @@ class WindowSolver(OdeSolver):
             vectorized=vectorized,
             time_vectorized=time_vectorized,
         )
-        self._rhs.deadline = end
         self._jac = wrap_jacobian(jac, t0, self.y, time_vectorized=time_vectorized)
         discretization = self.discretization_class(
             self.tableau, self._rhs, self._jac, rtol, atol
@@ -97,6 +105,7 @@ class WindowSolver(OdeSolver):
             self.loop = FixedMeshLoop(*loop, mesh=mesh)
         self.backend = backend_name(array_namespace(self.y))
         self.loop.start()
+        self._rhs.deadline = end  # from here on, where a status can say so
         self._stream = self.segments()
         self._segment, self._position, self._polynomial = None, 0, None
         self._count()
@@ -132,8 +141,12 @@ class WindowSolver(OdeSolver):
         if self.n == 0 or segment.t[0] == segment.t[-1]:
             bubble = np.empty((0, self.n, len(segment.t) - 1))
             return PiecewisePolynomial(segment.t, segment.y, bubble)
-        with errstate(np):
-            return self.loop.discretization.interpolant(segment.t, segment.y)
+        deadline, self._rhs.deadline = self._rhs.deadline, None
+        try:
+            with errstate(np):
+                return self.loop.discretization.interpolant(segment.t, segment.y)
+        finally:
+            self._rhs.deadline = deadline
 
     def _find_tableau(self, name, mesh):
         """Find the tableau of that name, if it can do what is asked."""

@@ -8,13 +8,14 @@ from warnings import warn
 import numpy as np
 
 __all__ = [
+    "as_deadline",
     "as_first_step",
+    "as_flag",
     "as_guess",
     "as_mesh",
     "as_positive",
     "as_tolerances",
     "as_whole",
-    "deadline",
     "warn_extraneous",
 ]
 
@@ -34,7 +35,7 @@ def warn_extraneous(extraneous):
 
 def as_tolerances(rtol, atol, n):
     """Check tolerances: floats or arrays of length `n`."""
-    rtol, atol = np.asarray(rtol, dtype=float), np.asarray(atol, dtype=float)
+    rtol, atol = _array("rtol", rtol), _array("atol", atol)
     for name, value in (("rtol", rtol), ("atol", atol)):
         if value.ndim and value.shape != (n,):
             raise ValueError(
@@ -56,33 +57,61 @@ def as_tolerances(rtol, atol, n):
     return rtol[()], np.maximum(atol, TINY)[()]
 
 
+def _array(name, value):
+    """Convert to an array of floats, or say which argument cannot be."""
+    try:
+        if isinstance(value, str) or value is None:
+            raise TypeError
+        return np.asarray(value, dtype=float)
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"`{name}` is expected to be a number or an array of numbers, "
+            f"but actually is {value!r}."
+        ) from None
+
+
+def as_flag(name, value):
+    """Check True, False or None."""
+    if value is not None and not isinstance(value, bool | np.bool_):
+        raise TypeError(
+            f"`{name}` is expected to be True, False or None, "
+            f"but actually is {value!r}."
+        )
+    return None if value is None else bool(value)
+
+
 def as_first_step(first_step, t0, t_bound):
     """Check that `first_step` is positive and within the interval."""
     if first_step is None:
         return None
-    if not first_step > 0:
-        raise ValueError(f"`first_step` must be positive, but is {first_step}.")
+    first_step = as_positive("first_step", first_step)
     if first_step > abs(t_bound - t0):
         raise ValueError(
             f"`first_step` exceeds bounds: it is {first_step}, the interval's "
             f"length {abs(t_bound - t0)}."
         )
-    return float(first_step)
+    return first_step
 
 
 def as_positive(name, value):
     """Check a positive number, or None."""
-    if value is not None and not value > 0:
-        raise ValueError(f"`{name}` must be positive, but is {value!r}.")
-    return value
+    if value is None:
+        return None
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        raise TypeError(
+            f"`{name}` is expected to be a positive number, but actually is {value!r}."
+        )
+    if not value > 0:
+        raise ValueError(f"`{name}` must be positive, but actually is {value!r}.")
+    return float(value)
 
 
 def as_whole(name, value, *, or_inf=False):
     """Check a positive whole number, None, or infinity where it makes sense."""
     if value is None or (or_inf and value == math.inf):
         return value
-    whole = isinstance(value, numbers.Real) and 1 <= value < math.inf
-    whole = whole and value == int(value)
+    whole = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    whole = whole and 1 <= value < math.inf and value == int(value)
     if not whole:
         raise ValueError(
             f"`{name}` is expected to be a positive whole number"
@@ -102,7 +131,7 @@ def as_mesh(n_steps, mesh, t0, t_bound):
         return np.linspace(t0, t_bound, n_steps + 1)
     if mesh is None:
         return None
-    mesh = np.array(mesh, dtype=float)
+    mesh = _array("mesh", mesh).copy()
     if mesh.ndim != 1 or len(mesh) < 2:
         raise ValueError(
             "`mesh` is expected to be 1-dimensional with at least two points, "
@@ -126,7 +155,13 @@ def as_guess(guess, y0, mesh):
     n, dtype = y0.size, y0.dtype
     if callable(guess):
         return lambda t: _call_guess(guess, n, dtype, t)
-    guess = _cast_guess(np.asarray(guess), dtype)
+    guess = np.asarray(guess)
+    if guess.dtype.kind not in "biufc":
+        raise TypeError(
+            "`initial_guess` is expected to be a callable or numbers, "
+            f"but actually is {guess!r}."
+        )
+    guess = _cast_guess(guess, dtype)
     if not np.all(np.isfinite(guess)):
         raise ValueError("All components of `initial_guess` must be finite.")
     if guess.ndim < 2 and guess.shape in ((), (n,)):
@@ -170,7 +205,7 @@ def _call_guess(guess, n, dtype, t):
     return _cast_guess(values, dtype)
 
 
-def deadline(timeout):
+def as_deadline(timeout):
     """Read the monotonic clock at which `timeout` seconds are over, or None."""
     timeout = as_positive("timeout", timeout)
     return None if timeout is None else time.monotonic() + timeout

@@ -39,7 +39,7 @@ class OdeResult(OptimizeResult):
     nsteps : int
         Number of accepted steps.
     newton_residuals : list of ndarray
-        For each window, the largest residual at every iterate.
+        For each window tried, the largest residual at every iterate.
     backend : str
         Array library that did the work, such as ``"numpy"``.
     status : int

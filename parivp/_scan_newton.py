@@ -12,13 +12,14 @@ class ScanNewton(WindowSolver):
     The steps ``x_k = phi(x_{k-1}, t_{k-1}, h_k)`` of an explicit Runge-Kutta
     method over a window of time are one system of equations, solved by
     Newton's method; every Newton step is the affine recursion
-    ``u_k = D_k u_{k-1} + h_k`` with the step Jacobians ``D_k`` and the
-    residuals ``h_k``, solved by an affine scan [1]_. A loose sequential
-    solution supplies the guess. Windows adapt to how well that works; a window
-    of one step is the sequential method.
+    ``u_k = D_k u_{k-1} + r_k`` with the step Jacobians ``D_k`` and the
+    residuals ``r_k`` (minus those of the paper), solved by an affine scan
+    [1]_. A loose sequential solution supplies the guess. Windows adapt to how
+    well that works; a window of one step is the sequential method.
 
-    For non-stiff problems whose right-hand side broadcasts over time. Others
-    are solved as well, sequentially.
+    For non-stiff problems of up to 32 components whose right-hand side
+    broadcasts over time. Others are solved as well, one step after another,
+    which shows as ``nit == 0``.
 
     Parameters
     ----------
@@ -39,7 +40,8 @@ class ScanNewton(WindowSolver):
         Greatest length of a step. Default is infinity.
     rtol, atol : float or array_like, shape (n,), optional
         Local error estimates are kept below ``atol + rtol * abs(y)``, in the
-        root mean square norm. Defaults are 1e-3 and 1e-6.
+        root mean square norm. Defaults are 1e-3 and 1e-6. The estimates of
+        "DOP853" are guarded against vanishing by accident where `fun` jumps.
     vectorized : bool, optional
         Whether `fun` takes ``y`` of shape (n, k) at one time, as in SciPy.
     jac : array_like, sparse matrix, callable or None, optional
@@ -61,18 +63,20 @@ class ScanNewton(WindowSolver):
         shape (n,), the states at all points of the fixed mesh (n, N + 1), or a
         function of time.
     window : int or inf, optional
-        Number of steps solved at once. By default adaptive; ``inf`` is the
-        single window of [1]_.
+        Number of steps solved at once: at most so many on a fixed mesh, about
+        so many under error control. By default adaptive; ``inf`` is the single
+        window of [1]_.
     newton_tol : float, optional
         Newton's method stops when what its updates leave is expected to stay
         below this, in units of the tolerance (default 0.1), or relative to the
         solution on a fixed mesh (default 1e-13).
     max_newton : int, optional
-        Largest number of Newton iterations in a window.
+        Largest number of Newton iterations in a window. Default is 10, and 50
+        on a fixed mesh.
     max_steps : int, optional
         Largest number of steps. Default is 10 million, none on a fixed mesh.
     timeout : float, optional
-        Time allowed, in seconds.
+        Time allowed, in seconds; the clock is read before calls of `fun`.
     **extraneous
         Options of other methods; a warning names them.
 
@@ -85,6 +89,8 @@ class ScanNewton(WindowSolver):
     ------
     ValueError
         If an argument is out of its range or has the wrong shape.
+    TypeError
+        If an argument is not of the kind expected.
 
     References
     ----------

@@ -134,9 +134,9 @@ def steps_on_mesh(loop, mesh):
                 break
             if not np.isfinite(phi).all():
                 problem = IntegrationFailed(
-                    f"The recursion is not finite at t = {ts[k + 1]:.15g}: the "
-                    "solution may have a singularity before, or the steps may be "
-                    "too long for this tableau."
+                    f"The step from t = {ts[k]:.15g} to {ts[k + 1]:.15g} is not "
+                    "finite: the solution may have a singularity before, or the "
+                    "steps may be too long for this tableau."
                 )
                 break
             ys.append(phi[:, 0])

@@ -48,8 +48,9 @@ FIRST_MESH = 32
 FIRST_WINDOW, SMALLEST_WINDOW, LARGEST_WINDOW = 256, 8, 8192
 # A window may grow if the guess was this good, and shrinks if it was not.
 EASY, HARD = 1e-3, 0.02
-# An iteration on a window costs about as much as this number of single steps.
-# Where windows gain less, single steps are taken, more of them every time.
+# An iteration on a window costs about as much as this number of single steps, and
+# more with more unknowns. Where windows gain less, single steps are taken, more of
+# them every time.
 ITERATION_COST, MOST_SINGLE = 2, 2048
 # Finite differences cost the square of the number of unknowns, so that beyond
 # this many single steps are faster (benchmarks/work_precision.py, pleiades).
@@ -358,7 +359,8 @@ class WindowLoop:
     def _weigh(self, segment, n_iterations):
         """Go over to single steps where the window has not paid."""
         n_steps = 0 if segment is None else len(segment.t) - 1
-        if n_steps >= ITERATION_COST * n_iterations or self.t == self.t_bound:
+        cost = ITERATION_COST * (1 + self.y.size / 8)
+        if n_steps >= cost * n_iterations or self.t == self.t_bound:
             self.n_single = BLOCK // 2
         elif self.settings.window is None or segment is None:
             self._give_up()

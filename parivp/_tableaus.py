@@ -38,10 +38,11 @@ class ButcherTableau:
         Stage coefficients, strictly lower triangular.
     b, c : ndarray, shape (s,)
         Weights and nodes.
-    error_weights : ndarray, shape (e, s + 1)
+    error_weights : ndarray, shape (q, s + 1)
         Weights of the embedded error estimates: none, one, or those of DOP853,
-        which are combined as in [1]_, Section II.10: the fifth-order estimate
-        first, its guards (see `_guards`), the third-order one last.
+        which are combined as in [1]_, Section II.10. Of these the fifth-order
+        estimate comes first and the third-order one last; those between guard
+        the first against vanishing by accident.
     error_order : int
         The estimate of a step behaves as ``h**(error_order + 1)``.
     extra_a, extra_c : ndarray, shape (e, s + 1 + e) and (e,)
