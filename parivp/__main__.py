@@ -139,8 +139,8 @@ def print_histories(histories: dict[str, np.ndarray]) -> None:
     if not histories:
         return
     print(
-        "\nThe paper's setting: RK4 with steps of 0.01, all steps at once from a constant"
-        "\nguess. Largest residual at each Newton iteration:"
+        "\nThe paper's setting: RK4 with steps of 0.01, all steps at once from a"
+        "\nconstant guess. Largest residual at each Newton iteration:"
     )
     for name, norms in histories.items():
         print(f"  {name:<14}" + " ".join(f"{norm:.0e}" for norm in norms))

@@ -15,7 +15,7 @@ __all__ = [
     "backend_name",
     "errstate",
     "is_numpy_namespace",
-    "to_host",
+    "running_max",
 ]
 
 
@@ -31,6 +31,13 @@ def errstate(xp):
     return contextlib.nullcontext()
 
 
-def to_host(x):
-    """Copy an array to a NumPy array (a no-op for NumPy)."""
-    return np.asarray(x)
+def running_max(xp, x):
+    """Largest value so far along the last axis."""
+    if is_numpy_namespace(xp):
+        return np.maximum.accumulate(x, axis=-1)
+    shift = 1
+    while shift < x.shape[-1]:
+        later = xp.maximum(x[..., shift:], x[..., :-shift])
+        x = xp.concat([x[..., :shift], later], axis=-1)
+        shift *= 2
+    return x

@@ -1,5 +1,7 @@
 """The solution between the steps: all steps evaluated at once."""
 
+from functools import cached_property
+
 import numpy as np
 from scipy.integrate import DenseOutput
 from scipy.integrate import OdeSolution as _SciPyOdeSolution
@@ -127,7 +129,7 @@ class OdeSolution(_SciPyOdeSolution):
         self.ascending = bool(ts[-1] >= ts[0])
         self.t_min, self.t_max = min(ts[0], ts[-1]), max(ts[0], ts[-1])
 
-    @property
+    @cached_property
     def interpolants(self):
         """One `DenseOutput` for each step."""
         p = self._polynomial

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.interpolate import CubicSpline
 
-from ._array_namespace import errstate
+from ._array_namespace import errstate, running_max
 from ._newton import newton
 from ._predictor import predict
 from ._result import IntegrationFailed
@@ -26,6 +26,7 @@ MAX_NEWTON = 50
 PREDICTOR_RTOL = 1e-5
 # A trajectory serves further windows if the last one stayed this close to it.
 GOOD_GUESS = 1e-3
+EPS = np.finfo(np.float64).eps
 # Jacobians evaluated for one step of the predictor.
 SAMPLES = 4
 FIRST_WINDOW = 12_288
@@ -88,13 +89,14 @@ class FixedMeshLoop(WindowLoop):
         if self.guess is None:
             return self._shrink()
         x = self._states(mesh, self.guess)
-        if self.settings.initial_guess is None:
+        if self.settings.initial_guess is None and not self.single_window:
             linearization = self._linearize_coarsely(mesh, x[:, :-1])
         result = newton(
             self.discretization,
             mesh,
             x,
             linearization=linearization,
+            trusted=linearization is None and self.discretization.jac is None,
             tol=self._newton_tol,
             max_iter=self.settings.max_newton or MAX_NEWTON,
             exact=self.single_window,
@@ -147,8 +149,8 @@ class FixedMeshLoop(WindowLoop):
         the predictor's steps show; on a mesh much finer than those a cubic
         spline through a few values is near enough for Newton's method.
         """
-        t, h = mesh[:-1], np.diff(mesh)
-        inside = np.abs(self.guess.t - t[0]) <= abs(mesh[-1] - t[0])
+        t, h = self.direction * mesh[:-1], np.diff(mesh)
+        inside = np.abs(self.guess.t - mesh[0]) <= abs(mesh[-1] - mesh[0])
         samples = SAMPLES * (1 + int(np.count_nonzero(inside)))
         if len(h) < 4 * samples:
             return None
@@ -163,7 +165,8 @@ class FixedMeshLoop(WindowLoop):
 
     def _newton_tol(self, x, size):
         tol = self.settings.newton_tol
-        return (NEWTON_TOL if tol is None else tol) * size
+        tol = NEWTON_TOL if tol is None else tol
+        return max(tol, 4 * EPS * math.sqrt(size.shape[1])) * running_max(np, size)
 
 
 def _single_window_failure(result, n_steps):

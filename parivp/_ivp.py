@@ -121,23 +121,33 @@ def solve_ivp(
             args,
             **options,
         )
+    method = METHODS[method] if isinstance(method, str) else method
+    problem = (fun, (t0, tf), y0, t_eval, dense_output, events, vectorized)
     args = _as_tuple(args)
+    result = _run(method, problem, args, options)
+    if result is None:
+        # `fun` turned out not to broadcast when steps had been accepted already
+        result = _run(method, problem, args, options | {"time_vectorized": False})
+    return result
+
+
+def _run(method, problem, args, options):
+    """Solve once; None if what was accepted cannot be relied on."""
+    fun, (t0, tf), y0, t_eval, dense_output, events, vectorized = problem
+    options = dict(options)
+    callback, progress = options.pop("callback", None), options.pop("progress", False)
     if args:
         fun = _with_args(fun, args)
         if callable(options.get("jac")):
             options["jac"] = _with_args(options["jac"], args)
     recorder = Recorder(t0, tf, t_eval, dense_output)
-    monitor = Monitor(
-        t0, tf, options.pop("callback", None), options.pop("progress", False)
-    )
-    search = None
-    if events is not None:
-        search = EventSearch(events, args, t0, np.asarray(y0))
-    solver = METHODS.get(method, method)(
-        fun, t0, y0, tf, vectorized=vectorized, **options
-    )
+    monitor = Monitor(t0, tf, callback, progress)
+    solver = method(fun, t0, y0, tf, vectorized=vectorized, **options)
+    search = None if events is None else EventSearch(events, args, t0, solver.y)
     with monitor:
         status, message = _integrate(solver, recorder, search, monitor)
+    if solver.loop.suspect:
+        return None
     return _assemble(solver, recorder, search, status, message)
 
 
@@ -145,9 +155,11 @@ def _integrate(solver, recorder, search, monitor):
     """Take segment after segment until the end, an event, or a failure."""
     recorder.start(solver.t, solver.y)
     try:
-        for segment in solver.segments():
+        while (segment := solver.next_segment()) is not None:
             polynomial = _Lazy(solver, segment)
             stop = search.search(segment, polynomial) if search else None
+            if solver.loop.suspect:
+                break
             recorder.add(segment, polynomial, stop)
             if stop is not None:
                 return 1, MESSAGES[1]

@@ -18,7 +18,8 @@ def equidistribute(mesh, wanted, *, most_steps=np.inf):
     ----------
     mesh : ndarray, shape (N + 1,)
     wanted : ndarray, shape (N,)
-        Wanted step sizes, positive, one for each step of `mesh`.
+        Wanted step sizes, positive, one for each step of `mesh`; never taken
+        for shorter than what still moves the time.
     most_steps : float
         The new mesh ends earlier if it would have more steps than this.
 
@@ -27,6 +28,7 @@ def equidistribute(mesh, wanted, *, most_steps=np.inf):
     ndarray, shape (M + 1,)
         The first point is that of `mesh`, the last as well unless cut short.
     """
+    wanted = np.maximum(wanted, 10 * np.spacing(np.max(np.abs(mesh))))
     steps = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(mesh)) / wanted)])
     n = max(1, int(np.ceil(steps[-1])))
     kept = int(min(n, most_steps))

@@ -11,13 +11,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ._array_namespace import array_namespace, errstate
+from ._array_namespace import array_namespace, errstate, running_max
 from ._scan import affine_scan
 
 __all__ = ["NewtonResult", "newton"]
 
 # Jacobians are kept after the first update where the guess was this good.
 GOOD_GUESS = 0.02
+
+EPS, TINY = float(np.finfo(np.float64).eps), float(np.finfo(np.float64).tiny)
 
 # Steps whose update exceeds this fraction of the solution's size lie outside
 # the region of convergence as a rule, and are left to the next window.
@@ -71,6 +73,7 @@ def newton(
     tol,
     max_iter,
     linearization=None,
+    trusted=True,
     exact=False,
     shorten=True,
 ):
@@ -90,6 +93,8 @@ def newton(
         Largest number of iterations.
     linearization : tuple of array, optional
         What ``discretization.linearize`` gives at the guess, if it is there.
+    trusted : bool
+        Whether the Jacobians are good enough to stop after one small update.
     exact : bool
         Take new Jacobians in every iteration, and stop only when an update
         itself is below `tol`: the iteration of the paper. Otherwise Jacobians
@@ -103,7 +108,7 @@ def newton(
     """
     xp = array_namespace(x)
     state = NewtonResult(mesh, x)
-    D, size, previous, n_growing = None, None, math.inf, 0
+    D, size, previous, n_growing = None, None, None, 0
     with errstate(xp):
         for iteration in range(max_iter):
             fresh = D is None
@@ -117,19 +122,23 @@ def newton(
                 state.cut(n)
             state.residuals.append(float(xp.max(xp.abs(residual))))
             if fresh:
-                size = _size(xp, state.x, residual)
+                size = _size(xp, state.x)
             u, D = _update(xp, state, D, residual, size, shorten)
+            size = size[:, : u.shape[1]]
             norms = _norms(xp, u, tol(state.x, size), size)
             norm = float(xp.max(norms))
-            rate = state.deviation if iteration == 0 else norm / previous
-            left = 1.0 if exact or iteration == 0 else _series(rate)
-            state.n_converged = _first(xp, ~(left * norms <= 1.0))
+            if iteration == 0:
+                rate, left = state.deviation, 1.0 if trusted else math.inf
+            else:
+                rate = norm / max(float(xp.max(previous[: u.shape[1]])), TINY)
+                left = 1.0 if exact else _series(rate)
+            state.n_converged = _first(xp, ~((norms == 0) | (left * norms <= 1.0)))
             n_growing += rate > 1
             if state.n_converged == norms.shape[0] or (shorten and n_growing > 1):
                 break
             if exact or rate > (GOOD_GUESS if iteration == 0 else _keep_rate(u)):
                 D = None
-            previous = norm
+            previous = norms
     return state
 
 
@@ -149,12 +158,12 @@ def _update(xp, state, D, residual, size, shorten):
     """Add the Newton update to the states; drop the steps not to be trusted."""
     u = _solve_affine(xp, D, residual)
     state.x = xp.concat([state.x[:, :1], state.x[:, 1:] + u], axis=1)
-    deviation = float(xp.max(xp.max(xp.abs(u), axis=1) / size[:, 0]))
+    relative = xp.max(xp.abs(u) / running_max(xp, size[:, : u.shape[1]]), axis=0)
+    deviation = float(xp.max(relative))
     if len(state.residuals) == 1:
         state.deviation = deviation
     if shorten and not deviation < TRUST:
-        trusted = xp.max(xp.abs(u) / size, axis=0) < TRUST
-        n = max(_first(xp, ~trusted), 1)
+        n = max(_first(xp, ~(relative < TRUST)), 1)
         u, D = u[:, :n], D[:, :, :n]
         state.cut(n)
     return u, D
@@ -178,14 +187,14 @@ def _series(rate):
     return rate / (1.0 - rate) if rate < 0.5 else math.inf
 
 
-def _size(xp, x, residual):
-    """Size of every component over the window, shape (n, 1), nowhere zero.
+def _size(xp, x):
+    """Size of the states at both ends of every step, shape (n, N), nowhere zero.
 
-    Taken from the iterate and from where its steps lead, ``x + residual``.
+    It is local: a step that blows up must not hide the updates of the others.
     """
-    size = xp.max(xp.abs(x), axis=1, keepdims=True)
-    size = xp.maximum(size, xp.max(xp.abs(x[:, 1:] + residual), axis=1, keepdims=True))
-    return xp.maximum(size, xp.asarray(np.finfo(np.float64).tiny, dtype=size.dtype))
+    size = xp.abs(x)
+    size = xp.maximum(size[:, 1:], size[:, :-1])
+    return xp.maximum(size, xp.asarray(TINY, dtype=size.dtype))
 
 
 def _norms(xp, u, tol, size):
@@ -195,7 +204,7 @@ def _norms(xp, u, tol, size):
     nothing below that is asked for.
     """
     n, n_steps = u.shape
-    rounding = 4 * np.finfo(np.float64).eps * math.sqrt(n_steps) * size
+    rounding = 4 * EPS * math.sqrt(n_steps) * size
     scaled = u / xp.maximum(tol, rounding)
     squares = scaled * scaled if not _is_complex(xp, u) else xp.abs(scaled) ** 2
     return xp.sqrt(xp.sum(squares, axis=0) / n)

@@ -32,7 +32,7 @@ class WindowSolver(OdeSolver):
     """Base of the methods: options, SciPy's step interface, counters.
 
     It computes a window at a time and hands the steps out one by one;
-    `parivp.solve_ivp` takes the windows whole, from `segments`. A subclass
+    `parivp.solve_ivp` takes the windows whole, by `next_segment`. A subclass
     states its discretization and its default tableau.
     """
 
@@ -73,6 +73,8 @@ class WindowSolver(OdeSolver):
             )
         time_vectorized = as_flag("time_vectorized", time_vectorized)
         max_step = math.inf if max_step is None else max_step
+        if window == math.inf and not math.isfinite(t_bound):
+            raise ValueError("`window` = inf needs a finite `t_span`.")
         mesh = as_mesh(n_steps, mesh, t0, t_bound)
         self.tableau = self._find_tableau(tableau, mesh)
         rtol, atol = as_tolerances(rtol, atol, self.n)
@@ -106,18 +108,26 @@ class WindowSolver(OdeSolver):
         self.backend = backend_name(array_namespace(self.y))
         self.loop.start()
         self._rhs.deadline = end  # from here on, where a status can say so
-        self._stream = self.segments()
+        self._stream = self._segments()
         self._segment, self._position, self._polynomial = None, 0, None
         self._count()
 
-    def segments(self):
-        """Yield the accepted segments, whole.
+    def next_segment(self):
+        """Return the next accepted steps, or None at the end.
 
         Raises
         ------
         IntegrationFailed
             If the integration cannot go on.
         """
+        try:
+            return next(self._stream, None)
+        except RuntimeError as error:
+            if isinstance(error.__cause__, StopIteration):
+                raise error.__cause__ from None  # raised by `fun`
+            raise
+
+    def _segments(self):
         try:
             for segment in self.loop.segments():
                 self._count()
@@ -142,11 +152,14 @@ class WindowSolver(OdeSolver):
             bubble = np.empty((0, self.n, len(segment.t) - 1))
             return PiecewisePolynomial(segment.t, segment.y, bubble)
         deadline, self._rhs.deadline = self._rhs.deadline, None
+        broadcast = self._rhs.time_vectorized
         try:
             with errstate(np):
                 return self.loop.discretization.interpolant(segment.t, segment.y)
         finally:
             self._rhs.deadline = deadline
+            if broadcast and not self._rhs.time_vectorized and self.loop.nit > 0:
+                self.loop.suspect = True
 
     def _find_tableau(self, name, mesh):
         """Find the tableau of that name, if it can do what is asked."""
@@ -175,9 +188,11 @@ class WindowSolver(OdeSolver):
     def _step_impl(self):
         if self._segment is None or self._position == len(self._segment.t) - 1:
             try:
-                self._segment = next(self._stream)
+                self._segment = self.next_segment()
             except IntegrationFailed as failure:
                 return False, str(failure)
+            if self._segment is None:
+                return False, "The integration was stopped by an exception before."
             self._position, self._polynomial = 0, None
         self._position += 1
         self.t = self._segment.t[self._position]

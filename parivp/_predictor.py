@@ -3,6 +3,8 @@
 It supplies the guess Newton's method starts from, and a first mesh.
 """
 
+import contextlib
+import threading
 import warnings
 
 import numpy as np
@@ -81,9 +83,8 @@ def _run(predictor, rhs, t, y, t_bound, n_steps, rtol, atol, max_step):
         def fun(t, y):
             return rhs.single(t, y.view(complex)).view(float)
 
-    ts, ys = [t], [y]
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
+    ts, ys, solver = [t], [y], None
+    with _without_warnings(), np.errstate(all="ignore"):
         try:
             solver = predictor(
                 fun, t, y, t_bound, rtol=rtol, atol=atol, max_step=max_step
@@ -95,7 +96,24 @@ def _run(predictor, rhs, t, y, t_bound, n_steps, rtol, atol, max_step):
                     break
                 ts.append(solver.t)
                 ys.append(solver.y)
-            rhs.n_points += solver.nfev if fun is rhs.fun else 0
-        except Exception:  # noqa: BLE001 - the function's own, met ahead of time
+        except Exception:  # the function's own, met ahead of time
             pass
+        finally:
+            if fun is rhs.fun and solver is not None:
+                rhs.n_points += solver.nfev
     return ts, ys
+
+
+@contextlib.contextmanager
+def _without_warnings():
+    """Keep quiet about a predictor that fails.
+
+    Warning filters belong to the process, so that only the main thread may
+    change them for a while.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

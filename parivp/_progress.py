@@ -34,9 +34,13 @@ class Monitor:
                 f"`callback` is expected to be callable, but actually is {callback!r}."
             )
         self.callback = callback
-        self.bar = _open_bar(self.total) if progress else None
+        self.tqdm = _import_tqdm() if progress else None
+        self.bar = None
 
     def __enter__(self):
+        if self.tqdm is not None:
+            total = self.total if self.total < float("inf") else None
+            self.bar = self.tqdm(total=total, unit="t", desc="solve_ivp")
         return self
 
     def __exit__(self, *exception):
@@ -62,12 +66,11 @@ class Monitor:
             raise self.Stopped from None
 
 
-def _open_bar(total):
+def _import_tqdm():
     try:
         from tqdm.auto import tqdm
     except ImportError as error:
         raise ImportError(
             "`progress=True` needs tqdm: python -m pip install 'parivp[progress]'"
         ) from error
-    total = total if total < float("inf") else None
-    return tqdm(total=total, unit="t", desc="solve_ivp")
+    return tqdm

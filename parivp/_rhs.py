@@ -107,17 +107,22 @@ class ManyPoints:
         if out is None:
             out = np.empty((*self.shape, len(t)), dtype=self.dtype)
         if self.time_vectorized is False or len(t) == 1:
-            return self._loop(t, y, out)
+            self._loop(t, y, out)
+            return out
         try:
             self._broadcast(t, y, out)
         except Exception:
-            if self.time_vectorized is None:
+            n_raised = self._loop(t, y, out)
+            if n_raised == 0 or self.time_vectorized is None:
+                # nothing is wrong with the points, so it does not broadcast
+                if not self.check:
+                    raise
                 self.time_vectorized = False
-            return self._loop(t, y, out)
+            return out
         if self.time_vectorized is None:
             self.time_vectorized = self.agrees(t, y, out, probe_columns(len(t)))
             if not self.time_vectorized:
-                return self._loop(t, y, out)
+                self._loop(t, y, out)
         return out
 
     def agrees(self, t, y, values, columns):
@@ -161,12 +166,15 @@ class ManyPoints:
             raise DeadlineExceeded
 
     def _loop(self, t, y, out):
+        """Call point by point; return how often the function raised."""
+        n_raised = 0
         for k in range(len(t)):
             try:
                 out[..., k] = self.single(float(t[k]), y[:, k].copy())
             except Exception:
                 out[..., k] = np.nan
-        return out
+                n_raised += 1
+        return n_raised
 
 
 def _fill(out, value):
@@ -189,13 +197,16 @@ def probe_columns(m):
 
 
 def sample_columns(x):
-    """Choose columns: extremes of a component, the last, one in between.
+    """Choose columns: the extremes of the first components, and some between.
 
-    The component and the point in between change with the number of steps.
+    Functions that look at all columns at once, such as ``np.any(y[0] > 1)``,
+    give themselves away where a component is largest or smallest.
     """
-    n, m = x.shape
-    row = np.abs(x[m % n])
-    return {int(np.argmax(row)), int(np.argmin(row)), m - 1, (m * 5) // 8}
+    rows, m = x.real[:8], x.shape[1]
+    between = np.linspace(0, m - 1, min(m, 5)).astype(int)
+    return sorted(
+        {*rows.argmax(1).tolist(), *rows.argmin(1).tolist(), *between.tolist()}
+    )
 
 
 class Rhs(ManyPoints):

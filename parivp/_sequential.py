@@ -9,6 +9,7 @@ import math
 import numpy as np
 
 from ._result import IntegrationFailed
+from ._rhs import DeadlineExceeded
 
 __all__ = ["initial_step", "smallest_step", "steps_one_by_one", "steps_on_mesh"]
 
@@ -78,7 +79,7 @@ def steps_one_by_one(loop, n_steps=BLOCK):
         try:
             with np.errstate(all="ignore"):
                 t, y, h = _step(loop, ts[-1], ys[-1], h, first=len(ts) == 1)
-        except BaseException as raised:
+        except (Exception, DeadlineExceeded) as raised:
             problem = raised
             break
         ts.append(t)
@@ -121,6 +122,7 @@ def steps_on_mesh(loop, mesh):
     """Yield the recursion on the given `mesh`, in blocks, without error control."""
     evaluate = evaluate_single(loop.discretization.rhs)
     for start in range(0, len(mesh) - 1, BLOCK):
+        loop.check_limits()
         ts = mesh[start : start + BLOCK + 1]
         ys, problem = [loop.y], None
         for k in range(len(ts) - 1):
@@ -129,7 +131,7 @@ def steps_on_mesh(loop, mesh):
                     phi, _ = loop.discretization.step(
                         ts[k : k + 2], ys[-1][:, None], evaluate
                     )
-            except BaseException as raised:
+            except (Exception, DeadlineExceeded) as raised:
                 problem = raised
                 break
             if not np.isfinite(phi).all():

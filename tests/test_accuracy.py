@@ -137,3 +137,69 @@ def test_jumps_of_the_right_hand_side_are_noticed(method):
     worst = jump_errors(method, phases, 1e-6).max()
     assert worst <= WORST * jump_errors("RK45", phases, 1e-6).max()
     assert jump_errors("DOP853", phases, 1e-6).max() > 100 * worst
+
+
+NEAR_POLES = {
+    # fun, y0, end, the integral of 1 / y
+    "before": (lambda t, y: y**2, 1.0, 0.9999, 0.9999),
+    "grazing 1": (lambda t, y: y**2 * np.cos(t), 0.999, 20.0, np.sin(20.0)),
+    "grazing 2": (lambda t, y: 2 * y**2 * np.cos(t), 0.4995, 20.0, 2 * np.sin(20.0)),
+    "grazing 5": (lambda t, y: 5 * y**2 * np.cos(t), 0.1998, 20.0, 5 * np.sin(20.0)),
+}
+
+
+@pytest.mark.parametrize("rtol", [1e-6, 1e-7, 1e-8, 1e-9, 1e-10, 1e-12])
+@pytest.mark.parametrize("case", NEAR_POLES)
+def test_nearby_poles_do_not_hide_errors(method, case, rtol):
+    """An iterate that blows up on the way must not pass for converged.
+
+    The solutions grow by up to 1e4 and fall again: ``1 / y`` is known.
+    """
+    fun, y0, tf, integral = NEAR_POLES[case]
+    exact = 1 / (1 / y0 - integral)
+    errors = {
+        name: abs(
+            parivp.solve_ivp(fun, (0, tf), [y0], name, rtol=rtol, atol=1e-3 * rtol).y[
+                0, -1
+            ]
+            / exact
+            - 1
+        )
+        for name in (method, "RK45")
+    }
+    # the rounding of the initial value alone is magnified to this
+    rounding = 1e4 * np.finfo(float).eps * max(1.0, 1e4 * abs(exact))
+    assert errors[method] <= max(WORST * errors["RK45"], rounding)
+
+
+@pytest.mark.parametrize("rtol", [1e-6, 1e-8, 1e-9, 1e-10, 1e-11, 1e-12])
+def test_a_pole_is_not_crossed(method, rtol):
+    """The solution of y' = y^2 ends at t = 1."""
+    result = parivp.solve_ivp(
+        lambda t, y: y**2, (0, 1.1), [1.0], method, rtol=rtol, atol=1e-3 * rtol
+    )
+    assert result.status == -1
+    assert abs(result.t[-1] - 1) < 10 * rtol + 1e-9
+    early = result.t < 0.99
+    exact = 1 / (1 - result.t[early])
+    assert np.max(np.abs(result.y[0, early] / exact - 1)) < 1e3 * rtol
+
+
+@pytest.mark.parametrize("rtol", [1e-6, 1e-9])
+def test_small_solutions_are_relatively_accurate(method, rtol):
+    """With atol = 0, through decay by many orders of magnitude."""
+
+    def fun(t, y):
+        return [-y[0], -2 * y[1] + y[0] ** 2 * (1 + y[1] / (y[0] ** 2 + y[1]))]
+
+    problem = (fun, (0, 40), [1.0, 0.5])
+    exact = scipy.integrate.solve_ivp(*problem, "DOP853", rtol=1e-13, atol=0).y[:, -1]
+    errors = {
+        name: np.max(
+            np.abs(
+                parivp.solve_ivp(*problem, name, rtol=rtol, atol=0).y[:, -1] / exact - 1
+            )
+        )
+        for name in (method, "RK45")
+    }
+    assert errors[method] <= WORST * errors["RK45"]

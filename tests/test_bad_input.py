@@ -3,6 +3,7 @@
 import itertools
 import math
 import re
+import time
 
 import numpy as np
 import pytest
@@ -457,3 +458,81 @@ def test_floating_point_state_is_left_alone(method):
         before = np.geterr()
         solve(method)
         assert np.geterr() == before
+
+
+def test_stop_iteration_of_fun_arrives(method):
+    def fun(t, y):
+        if np.any(np.asarray(t) > 0.5):
+            raise StopIteration("mine")
+        return -y
+
+    with pytest.raises(StopIteration, match="mine"):
+        solve(method, fun)
+
+
+def test_tiny_timeout_is_a_status(method):
+    result = solve(method, timeout=1e-9)
+    assert result.status == -1
+    assert "timeout" in result.message
+
+
+def test_timeout_does_not_interrupt_the_dense_output(method):
+    def fun(t, y):
+        time.sleep(1e-3)
+        return -y
+
+    result = solve(
+        method,
+        fun,
+        (0, 50),
+        timeout=0.1,
+        dense_output=True,
+        events=lambda t, y: y[0] - 0.5,
+        time_vectorized=False,
+    )
+    assert result.status == -1
+    assert "timeout" in result.message
+
+
+def test_single_window_to_infinity(method):
+    with pytest.raises(ValueError, match="`window` = inf"):
+        solve(method, t_span=(0, np.inf), window=np.inf)
+
+
+def test_stepping_on_after_an_exception(method):
+    def fun(t, y):
+        if t > 0.5:
+            raise Mine("beyond 0.5")
+        return -y
+
+    solver = getattr(parivp, method)(fun, 0, [1.0], 1, time_vectorized=False)
+    while solver.t < 0.4:
+        solver.step()
+    with pytest.raises(Mine):
+        _ = [solver.step() for _ in range(1000)]
+    assert "exception" in solver.step()
+    assert solver.status == "failed"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("time_vectorized", "maybe"),
+        ("timeout", "1"),
+        ("newton_tol", "small"),
+        ("max_step", "1"),
+        ("first_step", "1"),
+        ("rtol", None),
+        ("atol", "abc"),
+        ("window", True),
+        ("n_steps", True),
+        ("mesh", "a"),
+        ("jac", "2-point"),
+        ("initial_guess", "a"),
+        ("events", 3),
+        ("events", [3]),
+    ],
+)
+def test_values_of_the_wrong_kind_are_named(method, name, value):
+    with pytest.raises((TypeError, ValueError), match=f"`{name}`"):
+        solve(method, **{name: value})

@@ -55,7 +55,7 @@ def test_stiff_problems_stand_beside_implicit_methods(capsys):
 def test_failure_is_printed_with_status_and_message(capsys):
     rows, printed = run_demo(capsys, "--problems", "robertson", "--timeout", "0.2")
     assert rows["ScanNewton"][0] == "-"
-    assert re.search(r"-1: stopped at t = .*`timeout`", printed)
+    assert re.search(r"-1: The time allowed\s+by\s+`timeout`\s+was\s+over", printed)
 
 
 def test_residual_histories_are_the_papers(capsys):

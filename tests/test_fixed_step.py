@@ -478,3 +478,33 @@ def test_order_of_convergence(tableau):
 
 def test_every_tableau_is_tested():
     assert set(parivp.TABLEAUS) == set(ORDERS)
+
+
+@pytest.mark.parametrize("window", [None, 500, np.inf])
+def test_fine_mesh_backward_in_time(method, window):
+    """Many steps for one of the predictor, in the direction of falling time."""
+    fun, y0, n_steps = (lambda t, y: [y[1], -np.sin(y[0])]), [1.0, 0.0], 4000
+    options = {"tableau": "RK4", "n_steps": n_steps}
+    back = parivp.solve_ivp(fun, (5, 0), y0, method, window=window, **options)
+    mirrored = parivp.solve_ivp(
+        lambda t, y: [-y[1], np.sin(y[0])], (0, 5), y0, method, **options
+    )
+    assert back.status == 0
+    assert_allclose(back.y[:, -1], mirrored.y[:, -1], rtol=1e-11)
+
+
+@pytest.mark.parametrize("time_vectorized", [None, False])
+def test_max_steps_ends_a_fixed_mesh(method, time_vectorized):
+    result = parivp.solve_ivp(
+        lambda t, y: -y,
+        (0, 1),
+        [1.0],
+        method,
+        tableau="RK4",
+        n_steps=100,
+        max_steps=40,
+        time_vectorized=time_vectorized,
+    )
+    assert result.status == -1
+    assert "max_steps" in result.message
+    assert len(result.t) == 41
