@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ._array_namespace import array_namespace, errstate, running_max
+from ._array_namespace import array_namespace, errstate
 from ._scan import affine_scan
 
 __all__ = ["NewtonResult", "newton"]
@@ -108,7 +108,7 @@ def newton(
     """
     xp = array_namespace(x)
     state = NewtonResult(mesh, x)
-    D, size, previous, n_growing = None, None, None, 0
+    D, size, reach, previous, n_growing = None, None, None, None, 0
     with errstate(xp):
         for iteration in range(max_iter):
             fresh = D is None
@@ -123,7 +123,9 @@ def newton(
             state.residuals.append(float(xp.max(xp.abs(residual))))
             if fresh:
                 size = _size(xp, state.x)
-            u, D = _update(xp, state, D, residual, size, shorten)
+            if iteration == 0:
+                reach = _reach(xp, state.x, residual)
+            u, D = _update(xp, state, D, residual, reach, shorten)
             size = size[:, : u.shape[1]]
             norms = _norms(xp, u, tol(state.x, size), size)
             norm = float(xp.max(norms))
@@ -154,16 +156,16 @@ def _evaluate(discretization, state, D, linearization):
     return phi - state.x[:, 1:], D
 
 
-def _update(xp, state, D, residual, size, shorten):
+def _update(xp, state, D, residual, reach, shorten):
     """Add the Newton update to the states; drop the steps not to be trusted."""
     u = _solve_affine(xp, D, residual)
     state.x = xp.concat([state.x[:, :1], state.x[:, 1:] + u], axis=1)
-    relative = xp.max(xp.abs(u) / running_max(xp, size[:, : u.shape[1]]), axis=0)
-    deviation = float(xp.max(relative))
+    deviation = float(xp.max(xp.max(xp.abs(u), axis=1) / reach[:, 0]))
     if len(state.residuals) == 1:
         state.deviation = deviation
     if shorten and not deviation < TRUST:
-        n = max(_first(xp, ~(relative < TRUST)), 1)
+        trusted = xp.max(xp.abs(u) / reach, axis=0) < TRUST
+        n = max(_first(xp, ~trusted), 1)
         u, D = u[:, :n], D[:, :, :n]
         state.cut(n)
     return u, D
@@ -185,6 +187,16 @@ def _series(rate):
     Wanner, "Solving Ordinary Differential Equations II", IV.8).
     """
     return rate / (1.0 - rate) if rate < 0.5 else math.inf
+
+
+def _reach(xp, x, residual):
+    """How far every component goes in the guess and after its steps, (n, 1).
+
+    Only the guess is asked, as an iterate may blow up.
+    """
+    reach = xp.max(xp.abs(x), axis=1, keepdims=True)
+    led_to = xp.max(xp.abs(x[:, 1:] + residual), axis=1, keepdims=True)
+    return xp.maximum(xp.maximum(reach, led_to), xp.asarray(TINY, dtype=reach.dtype))
 
 
 def _size(xp, x):
