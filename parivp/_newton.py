@@ -130,7 +130,8 @@ def newton(
             norms = _norms(xp, u, tol(state.x, size), size)
             norm = float(xp.max(norms))
             if iteration == 0:
-                rate, left = state.deviation, 1.0 if trusted else math.inf
+                rate, left = state.deviation, _after_first(state.deviation, trusted)
+                left = 1.0 if exact else left
             else:
                 rate = norm / max(float(xp.max(previous[: u.shape[1]])), TINY)
                 left = 1.0 if exact else _series(rate)
@@ -178,6 +179,17 @@ def _keep_rate(u):
     more unknowns slower contraction still pays.
     """
     return min(0.5, 0.1 ** (8 / (8 + u.shape[0])))
+
+
+def _after_first(deviation, trusted):
+    """Bound what is left after the first update, in units of it.
+
+    With exact Jacobians it is of the order of the deviation from the guess; a
+    tenth leaves room for strong curvature.
+    """
+    if not trusted:
+        return math.inf
+    return 0.1 if deviation <= GOOD_GUESS else 1.0
 
 
 def _series(rate):

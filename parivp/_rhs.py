@@ -156,8 +156,8 @@ class ManyPoints:
         m = len(t)
         self.n_points += m
         value = self.fun(t, y)
-        if self.n_entries == 1 and np.size(value) == m:
-            value = np.reshape(value, out.shape)
+        if isinstance(value, np.ndarray) and self.n_entries == 1 and value.size == m:
+            value = value.reshape(out.shape)
         _fill(out, value)
 
     def check_deadline(self):
@@ -184,11 +184,10 @@ def _fill(out, value):
             raise ValueError("wrong number of components")
         for row, component in zip(out, value, strict=True):
             _fill(row, component)
-        return
-    value = np.asarray(value)
-    if out.ndim > 1 and value.shape != out.shape:
+    elif out.ndim > 1 and np.shape(value) != out.shape:
         raise ValueError("wrong shape")
-    out[...] = value
+    else:
+        out[...] = value
 
 
 def probe_columns(m):
@@ -203,10 +202,8 @@ def sample_columns(x):
     give themselves away where a component is largest or smallest.
     """
     rows, m = x.real[:8], x.shape[1]
-    between = np.linspace(0, m - 1, min(m, 5)).astype(int)
-    return sorted(
-        {*rows.argmax(1).tolist(), *rows.argmin(1).tolist(), *between.tolist()}
-    )
+    between = {0, m // 3, 2 * m // 3, m - 1}
+    return sorted(between.union(rows.argmax(1).tolist(), rows.argmin(1).tolist()))
 
 
 class Rhs(ManyPoints):
