@@ -142,8 +142,7 @@ class ExplicitRungeKutta:
     def _difference_block(self, times, h, x):
         """Step every state along with copies perturbed in each direction."""
         n, n_steps = x.shape
-        f = self.rhs(times[0], x)
-        eps = increments(x, h * f)
+        eps = increments(x)
         directions = [1.0, 1.0j] if np.iscomplexobj(x) else [1.0]
         n_copies = 1 + len(directions) * n
         copies = np.repeat(x[:, None, :], n_copies, axis=1)

@@ -62,27 +62,28 @@ def wrap_jacobian(jac, t0, y0, *, time_vectorized=None):
     return ConstantJacobian(matrix)
 
 
-def increments(x, hf):
+def increments(x):
     """Increments for forward differences with respect to every component.
 
     Parameters
     ----------
     x : ndarray, shape (n, N)
-        States.
-    hf : ndarray, shape (n, N)
-        Step size times derivative.
+        States, along the trajectory.
 
     Returns
     -------
     ndarray, shape (n, N)
         ``sqrt(eps)`` times the size of the component. A component that passes
-        through zero is measured by its largest value nearby and by what it
-        changes in a step, one that stays zero by the others: the Jacobian
-        steers Newton's method and does not enter the solution.
+        through zero is measured by what it changes in a step and by its largest
+        value, one that stays zero by the others: the Jacobian steers Newton's
+        method and does not enter the solution.
     """
     size = np.abs(x)
     largest = np.max(size, axis=1, keepdims=True, initial=0.0)
-    size = np.maximum(np.maximum(size, np.abs(hf)), 0.01 * largest)
+    change = np.abs(x[:, 1:] - x[:, :-1])
+    size[:, 1:] = np.maximum(size[:, 1:], change)
+    size[:, :-1] = np.maximum(size[:, :-1], change)
+    size = np.maximum(size, 1e-6 * largest)
     others = max(1e-3 * float(np.max(largest, initial=0.0)), 1e-8)
     size = np.where(size > 0, size, others)
     return np.sqrt(np.finfo(np.float64).eps) * size

@@ -153,11 +153,14 @@ class ManyPoints:
         return self.time_vectorized
 
     def _broadcast(self, t, y, out):
-        m = len(t)
-        self.n_points += m
+        self.n_points += len(t)
         value = self.fun(t, y)
-        if isinstance(value, np.ndarray) and self.n_entries == 1 and value.size == m:
-            value = value.reshape(out.shape)
+        if type(value) is np.ndarray:
+            if value.shape == out.shape:
+                out[...] = value
+                return
+            if self.n_entries == 1 and value.size == len(t):
+                value = value.reshape(out.shape)
         _fill(out, value)
 
     def check_deadline(self):
