@@ -184,12 +184,11 @@ def _keep_rate(u):
 def _after_first(deviation, trusted):
     """Bound what is left after the first update, in units of it.
 
-    With exact Jacobians it is of the order of the deviation from the guess; a
-    tenth leaves room for strong curvature.
+    With exact Jacobians it is of the order of the deviation from the guess.
+    Ten times that leaves room for curvature, and the lower bound keeps updates
+    of more than twice the tolerance from passing unverified.
     """
-    if not trusted:
-        return math.inf
-    return 0.1 if deviation <= GOOD_GUESS else 1.0
+    return min(max(10 * deviation, 0.05), 1.0) if trusted else math.inf
 
 
 def _series(rate):
