@@ -207,14 +207,14 @@ class ExplicitRungeKutta:
         n, n_steps = x.shape
         weights = tab.error_weights if tab.error_uses_end else tab.error_weights[:, :-1]
         errors = (weights @ K.reshape(len(K), -1)).reshape(-1, n, n_steps)
-        errors /= self.scale(x, x_new)
+        errors *= h / self.scale(x, x_new)
         squares = np.sum(np.abs(errors) ** 2, axis=1)
         if len(squares) == 1:
-            return np.abs(h) * np.sqrt(squares[0] / n)
+            return np.sqrt(squares[0] / n)
         fifth = np.maximum(squares[0], np.sum(squares[1:-1], axis=0))
         denominator = fifth + 0.01 * squares[-1]
         denominator[denominator == 0] = 1.0
-        return np.abs(h) * fifth / np.sqrt(denominator * n)
+        return fifth / np.sqrt(denominator * n)
 
     def interpolant(self, mesh, x):
         """Dense output of steps through the given states.

@@ -205,12 +205,13 @@ def _roots(function, interpolant, t, g, steps):
         a, b = float(t[k]), float(t[k + 1])
         g_a = function.single(a, interpolant.at(a))
         g_b = function.single(b, interpolant.at(b))
-        if g_a * g_b > 0:
+        if np.sign(g_a) * np.sign(g_b) > 0:
             if function.time_vectorized:
                 raise _Disagreement
             continue
         brackets.append((a, b, g_a, g_b))
-    if len(brackets) >= MANY_ROOTS and function.time_vectorized:
+    crossings = all(g_a != 0 != g_b for _, _, g_a, g_b in brackets)
+    if crossings and len(brackets) >= MANY_ROOTS and function.time_vectorized:
         result = find_root(
             lambda s: function(np.atleast_1d(s), interpolant(np.atleast_1d(s))),
             (t[steps], t[steps + 1]),

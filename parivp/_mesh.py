@@ -53,7 +53,7 @@ def grade(mesh, first, factor):
     trusted to be long before a shorter one was seen.
     """
     length = abs(mesh[1] - mesh[0])
-    if not first < length:
+    if not first < length < math.inf:
         return mesh
     n = math.ceil(math.log(1 + (factor - 1) * length / first, factor)) - 1
     points = first * (factor ** np.arange(1.0, n + 1) - 1) / (factor - 1)

@@ -44,6 +44,8 @@ class NewtonResult:
         Number of leading steps that have converged.
     residuals : list of float
         Largest residual of every iterate that was evaluated.
+    guess : tuple of array
+        The left states of the guess and where its steps lead, both (n, N).
     deviation : float
         Largest first update, relative to the size of the solution: how far
         off the guess was.
@@ -55,6 +57,7 @@ class NewtonResult:
     left: np.ndarray | None = None
     n_converged: int = 0
     residuals: list[float] = field(default_factory=list)
+    guess: tuple | None = None
     deviation: float = math.inf
 
     def cut(self, n):
@@ -154,6 +157,8 @@ def _evaluate(discretization, state, D, linearization):
         if linearization is None:
             linearization = discretization.linearize(state.mesh, state.left)
         phi, state.K, D = linearization
+    if state.guess is None:
+        state.guess = state.left, phi
     return phi - state.x[:, 1:], D
 
 

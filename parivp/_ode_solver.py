@@ -194,6 +194,11 @@ class WindowSolver(OdeSolver):
             if self._segment is None:
                 return False, "The integration was stopped by an exception before."
             self._position, self._polynomial = 0, None
+        if self.loop.suspect:
+            return False, (
+                "`fun` was found to give something else for many points than for one, "
+                "after steps had been handed out. Use `time_vectorized=False`."
+            )
         self._position += 1
         self.t = self._segment.t[self._position]
         self.y = self._segment.y[:, self._position]

@@ -74,11 +74,12 @@ class ManyPoints:
         if self.deadline is not None:
             self.check_deadline()
         self.n_points += 1
-        if self.vectorized:
-            value = np.asarray(self.fun(t, y[:, None]), dtype=self.dtype)
-            value = value.reshape(-1) if value.size == y.size else value
-        else:
-            value = np.asarray(self.fun(t, y), dtype=self.dtype)
+        value = self.fun(t, y[:, None] if self.vectorized else y)
+        if value is None:
+            raise TypeError(f"`{self.name}` returned None: is its `return` missing?")
+        value = np.asarray(value, dtype=self.dtype)
+        if self.vectorized and value.size == y.size:
+            value = value.reshape(-1)
         if value.shape == self.shape:
             return value
         if value.size == 1 and self.shape in ((1,), (), (1, 1)):

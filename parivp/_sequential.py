@@ -18,6 +18,10 @@ BLOCK = 32
 # Step size control as in SciPy and Hairer, Norsett & Wanner I, II.4.
 SAFETY, SMALLEST_FACTOR, LARGEST_FACTOR = 0.9, 0.2, 10.0
 
+NOT_FINITE = (
+    "The right-hand side is not finite at t = {t:.15g} or just behind. The solution "
+    "may have a singularity there, or leave the domain of `fun`."
+)
 TOO_SMALL = (
     "Required step size is less than spacing between numbers. The solution may "
     "have a singularity near t = {t:.15g}, or the problem may be stiff: try an "
@@ -99,10 +103,11 @@ def _step(loop, t, y, h, first):
     h = min(h, max_step)
     if first:
         h = max(h, smallest)
-    largest_factor = LARGEST_FACTOR
+    largest_factor, error = LARGEST_FACTOR, 0.0
     while True:
         if not h >= smallest:
-            raise IntegrationFailed(TOO_SMALL.format(t=t))
+            reason = TOO_SMALL if math.isfinite(error) else NOT_FINITE
+            raise IntegrationFailed(reason.format(t=t))
         t_new = t + loop.direction * h
         if loop.direction * (t_new - loop.t_bound) > 0:
             t_new = loop.t_bound
@@ -110,6 +115,8 @@ def _step(loop, t, y, h, first):
         h = abs(t_new - t)
         phi, K = disc.step(mesh, y[:, None], evaluate)
         error = float(disc.error_norm(mesh[1:] - mesh[:-1], K, y[:, None], phi)[0])
+        if error <= 1.0 and not np.isfinite(disc.rhs.single(t_new, phi[:, 0])).all():
+            error = math.inf  # no step could start there
         if error <= 1.0:
             grow = SAFETY * error**disc.error_exponent if error else largest_factor
             return t_new, phi[:, 0], h * min(largest_factor, grow)

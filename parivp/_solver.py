@@ -22,6 +22,7 @@ from ._result import IntegrationFailed, Segment
 from ._sequential import (
     BLOCK,
     LARGEST_FACTOR,
+    evaluate_single,
     initial_step,
     smallest_step,
     steps_one_by_one,
@@ -42,6 +43,8 @@ MESH_PASSES = 4
 SMALL_SYSTEM = 4
 # How far one pass may shrink or stretch a step.
 SHRINK, STRETCH = 0.1, 30.0
+# A window without a bound ends at this many times the present time or step.
+FARTHEST = 1e4
 # Steps of the first mesh where there is no predictor to supply one.
 FIRST_MESH = 32
 # Windows are counted in steps of the predictor.
@@ -61,6 +64,9 @@ MAX_NEWTON = 10
 # Numbers that the stages of all perturbed copies of a window may fill.
 STAGE_STORAGE = 2**23
 PREDICTOR_RTOL = 1e-4
+# So many steps are repeated by single calls where they leave the guess by more
+# than so many tolerances of the predictor.
+SUSPECTS, ABRUPT = 3, 10.0
 MAX_STEPS = 10_000_000
 
 
@@ -216,6 +222,8 @@ class WindowLoop:
         if mesh is None:
             return self._shrink()
         mesh, x, linearization = self._fit(mesh, guess)
+        if mesh is None:
+            return self._shrink()
         result = newton(
             self.discretization,
             mesh,
@@ -240,6 +248,8 @@ class WindowLoop:
     def _predict(self):
         """Return a first mesh and a guess for the window to come, or None twice."""
         settings, end, n_steps = self.settings, self.t_bound, self.window
+        if math.isinf(end):
+            end = self.t + self.direction * FARTHEST * max(abs(self.t), self.h_next)
         if settings.window is not None or settings.initial_guess is not None:
             # here windows are counted in steps of the mesh, which the step size
             # wanted last turns into a length of time
@@ -249,7 +259,7 @@ class WindowLoop:
             n = int(min(self.window, FIRST_MESH))
             return np.linspace(self.t, end, n + 1), settings.initial_guess
         # the predictor may be loose: Newton's method squares its error
-        loosen = max(1.0, PREDICTOR_RTOL / float(np.max(settings.rtol)))
+        loosen = self._loosening()
         guess = predict(
             self.discretization.rhs,
             self.t,
@@ -281,6 +291,13 @@ class WindowLoop:
                 phi, K = disc.step(mesh, x[:, :-1])
             h = np.abs(np.diff(mesh))
             error = disc.error_norm(h, K, x[:, :-1], phi)
+            n = prefix_below(error, np.finfo(np.float64).max)
+            if n == 0:
+                return None, None, None
+            if n < len(h):
+                # what is beyond may be beyond a singularity
+                mesh, x, h, error = mesh[: n + 1], x[:, : n + 1], h[:n], error[:n]
+                linearization = None
             pieces = h / self._wanted(h, error)
             few = len(h) <= GOOD_EXCESS * np.sum(pieces) + 1 + self.n_graded
             fits = few and np.max(pieces) <= LARGEST_SPLIT
@@ -308,6 +325,8 @@ class WindowLoop:
         error = self.discretization.error_norm(h, result.K, x[:, :-1], x[:, 1:])
         wanted = self._wanted(h, error)
         n = prefix_below(error, 1.0)
+        if n > 0 and not np.all(np.isfinite(self._derivative(mesh[n], x[:, n]))):
+            n -= 1  # no step could start there
         if n < n_converged:
             left, states = mesh[n:], x[:, n:]
             guess = self.discretization.interpolant(left, states)
@@ -318,13 +337,49 @@ class WindowLoop:
         self.h_next = wanted[n - 1]
         return self.accept(mesh[: n + 1], x[:, : n + 1])
 
+    def _derivative(self, t, y):
+        """Return the right-hand side at one point ahead, NaN where it raises."""
+        return self.discretization.rhs(np.array([t]), y[:, None])
+
     def confirm(self, result):
         """Compare broadcast values of `fun` with single calls, on the solution."""
         left = result.left[:, : result.n_converged or None]
-        agreed = self.discretization.rhs.confirmed(result.mesh, left, result.K[0])
+        rhs = self.discretization.rhs
+        agreed = rhs.confirmed(result.mesh, left, result.K[0])
+        if agreed and rhs.check and not self._explained(result):
+            rhs.time_vectorized = agreed = False
         if not agreed and self.nsteps > 0:
             self.suspect = True
         return agreed
+
+    def _explained(self, result):
+        """Repeat by single calls the steps that leave the guess most abruptly.
+
+        The predictor calls `fun` for one point at a time. Where the steps, which
+        call it for many, disagree with it by far more than its tolerance, `fun`
+        may have given something else for many: ``np.all(t > 7)``, say.
+        """
+        left, phi = result.guess
+        n = min(left.shape[1] - 1, result.x.shape[1] - 2)
+        if self.settings.initial_guess is not None or n < 1:
+            return True
+        disc, loosen = self.discretization, self._loosening()
+        jump = np.abs(phi[:, :n] - left[:, 1 : n + 1])
+        jump = np.max(jump / disc.scale(left[:, :n], phi[:, :n]), axis=0) / loosen
+        for k in np.argsort(jump)[: -1 - SUSPECTS : -1]:
+            if not jump[k] > ABRUPT:
+                break
+            again, _ = disc.step(
+                result.mesh[k : k + 2], left[:, k : k + 1], evaluate_single(disc.rhs)
+            )
+            same = np.abs(again[:, 0] - phi[:, k])
+            if not np.all(same <= 1e-6 * np.max(np.abs(phi[:, k]))):
+                return False
+        return True
+
+    def _loosening(self):
+        """How much looser than the tolerances the predictor is."""
+        return max(1.0, PREDICTOR_RTOL / float(np.max(self.settings.rtol)))
 
     def record(self, result):
         """Count the Newton iterations."""
