@@ -46,6 +46,7 @@ class FixedMeshLoop(WindowLoop):
 
     def __post_init__(self):
         super().__post_init__()
+        self.abrupt = 0.0  # short steps leave the guess by little at a time
         self.index = 0
         self.max_steps = self.settings.max_steps or math.inf
         self.single_window = self.settings.window == math.inf

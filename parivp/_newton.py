@@ -45,7 +45,8 @@ class NewtonResult:
     residuals : list of float
         Largest residual of every iterate that was evaluated.
     guess : tuple of array
-        The left states of the guess and where its steps lead, both (n, N).
+        The whole mesh asked for, the left states of the guess on it, and where
+        its steps lead, both (n, N).
     deviation : float
         Largest first update, relative to the size of the solution: how far
         off the guess was.
@@ -158,7 +159,7 @@ def _evaluate(discretization, state, D, linearization):
             linearization = discretization.linearize(state.mesh, state.left)
         phi, state.K, D = linearization
     if state.guess is None:
-        state.guess = state.left, phi
+        state.guess = state.mesh, state.left, phi
     return phi - state.x[:, 1:], D
 
 

@@ -54,7 +54,7 @@ def initial_step(loop, f0):
 
     with np.errstate(all="ignore"):
         d0, d1 = norm(y), norm(f0)
-        h0 = 1e-6 if d0 < 1e-5 or d1 < 1e-5 else 0.01 * d0 / d1
+        h0 = 0.01 * d0 / d1 if d0 >= 1e-5 and d1 >= 1e-5 else 1e-6
         h0 = max(min(h0, interval), smallest_step(t))
         step = h0 * loop.direction
         f1 = disc.rhs.single(t + step, y + step * f0)

@@ -106,6 +106,7 @@ class WindowLoop:
     nit: int = 0
     nsteps: int = 0
     newton_residuals: list = field(default_factory=list)
+    abrupt: float = ABRUPT
 
     def __post_init__(self):
         self.direction = 1.0 if self.t_bound >= self.t else -1.0
@@ -359,18 +360,19 @@ class WindowLoop:
         call it for many, disagree with it by far more than its tolerance, `fun`
         may have given something else for many: ``np.all(t > 7)``, say.
         """
-        left, phi = result.guess
-        n = min(left.shape[1] - 1, result.x.shape[1] - 2)
+        mesh, left, phi = result.guess
+        n = left.shape[1] - 1
         if self.settings.initial_guess is not None or n < 1:
             return True
         disc, loosen = self.discretization, self._loosening()
         jump = np.abs(phi[:, :n] - left[:, 1 : n + 1])
         jump = np.max(jump / disc.scale(left[:, :n], phi[:, :n]), axis=0) / loosen
+        jump[~np.isfinite(jump)] = 0.0
         for k in np.argsort(jump)[: -1 - SUSPECTS : -1]:
-            if not jump[k] > ABRUPT:
+            if not jump[k] > self.abrupt:
                 break
             again, _ = disc.step(
-                result.mesh[k : k + 2], left[:, k : k + 1], evaluate_single(disc.rhs)
+                mesh[k : k + 2], left[:, k : k + 1], evaluate_single(disc.rhs)
             )
             same = np.abs(again[:, 0] - phi[:, k])
             if not np.all(same <= 1e-6 * np.max(np.abs(phi[:, k]))):

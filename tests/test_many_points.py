@@ -644,3 +644,56 @@ def test_results_repeat_bit_by_bit(method):
     assert_array_equal(first.t, again.t)
     assert_array_equal(first.y, again.y)
     assert (first.nfev, first.nit) == (again.nfev, again.nit)
+
+
+ALL_AT_ONCE = {
+    "a span of time": lambda t, y: [y[1], 5.0 * np.all((t > 7) & (t < 7.5)) - y[0]],
+    "a wide span": lambda t, y: [y[1], 5.0 * np.all((t > 12) & (t < 14)) - y[0]],
+    "a band of states": lambda t, y: [
+        y[1],
+        -y[0] - 5.0 * np.all((y[0] > 0.5) & (y[0] < 0.7)) * y[1],
+    ],
+    "any of the states": lambda t, y: [y[1], -y[0] - 0.3 * np.any(y[1] < -0.99)],
+}
+
+
+@pytest.mark.parametrize("options", [{}, {"tableau": "RK4", "n_steps": 4000}])
+@pytest.mark.parametrize("name", ALL_AT_ONCE)
+def test_conditions_on_all_columns_are_found_out(method, name, options):
+    """``np.all`` of many points is hardly ever true, of one it often is."""
+    solutions = [
+        parivp.solve_ivp(
+            ALL_AT_ONCE[name],
+            (0, 20),
+            [1.0, 0.0],
+            method,
+            time_vectorized=time_vectorized,
+            **TOLERANCES,
+            **options,
+        )
+        for time_vectorized in (None, False)
+    ]
+    assert all(solution.success for solution in solutions)
+    assert_allclose(solutions[0].y[:, -1], solutions[1].y[:, -1], rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("fun", "y0"),
+    [(lambda t, y: np.sqrt(1 - y**2), 0.0), (lambda t, y: 1e-6 - y**0.75, 1.0)],
+)
+@pytest.mark.parametrize("rtol", [1e-3, 1e-5, 1e-7])
+def test_no_step_ends_outside_the_domain(method, fun, y0, rtol):
+    """Where NaN begins the steps shorten until they stay inside."""
+
+    def quiet(t, y):
+        with np.errstate(invalid="ignore"):
+            return fun(t, y)
+
+    result = parivp.solve_ivp(quiet, (0, 30), [y0], method, rtol=rtol, atol=1e-3 * rtol)
+    assert result.success, result.message
+    assert np.all(np.isfinite(quiet(result.t, result.y)))
+
+
+def test_fun_that_forgets_to_return(method):
+    with pytest.raises(TypeError, match="`fun` returned None"):
+        parivp.solve_ivp(lambda t, y: None, (0, 1), [1.0], method)
