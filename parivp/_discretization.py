@@ -39,6 +39,7 @@ class ExplicitRungeKutta:
         self.rtol = np.reshape(rtol, (-1, 1))
         self.atol = np.reshape(atol, (-1, 1))
         self.error_exponent = -1.0 / (tableau.error_order + 1)
+        self._timed = None, None  # the last mesh, and its times
 
     # -- the step map and its derivative ---------------------------------
 
@@ -107,8 +108,11 @@ class ExplicitRungeKutta:
 
     def _times(self, mesh):
         """Return the times of the stages and of the ends, (s + 1, N), none beyond."""
-        c = np.append(self.tableau.c, 1.0)[:, None]
-        return np.where(c == 1.0, mesh[1:], mesh[:-1] + c * np.diff(mesh))
+        if mesh is not self._timed[0]:
+            c = np.append(self.tableau.c, 1.0)[:, None]
+            times = np.where(c == 1.0, mesh[1:], mesh[:-1] + c * np.diff(mesh))
+            self._timed = mesh, times
+        return self._timed[1]
 
     def _stages(self, evaluate, times, h, x):
         tab = self.tableau

@@ -29,7 +29,7 @@ GOOD_GUESS = 1e-3
 EPS = np.finfo(np.float64).eps
 # Jacobians evaluated for one step of the predictor.
 SAMPLES = 4
-FIRST_WINDOW = 12_288
+FIRST_WINDOW = 10_240
 
 
 @dataclass

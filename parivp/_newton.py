@@ -217,12 +217,17 @@ def _reach(xp, x, residual):
 
 
 def _size(xp, x):
-    """Size of the states at both ends of every step, shape (n, N), nowhere zero.
+    """Size of the states at a step and the few before it, (n, N), nowhere zero.
 
-    It is local: a step that blows up must not hide the updates of the others.
+    It looks back only, and not far: a step that blows up must not hide the
+    updates of those before it, nor large states of long ago those of now.
     """
-    size = xp.abs(x)
-    size = xp.maximum(size[:, 1:], size[:, :-1])
+    states = xp.abs(x)
+    size = xp.maximum(states[:, 1:], states[:, :-1])
+    for shift in (1, 2):
+        if size.shape[1] > shift:
+            back = xp.maximum(size[:, shift:], states[:, : -1 - shift])
+            size = xp.concat([size[:, :shift], back], axis=1)
     return xp.maximum(size, xp.asarray(TINY, dtype=size.dtype))
 
 

@@ -368,9 +368,10 @@ class WindowLoop:
         jump = np.abs(phi[:, :n] - left[:, 1 : n + 1])
         jump = np.max(jump / disc.scale(left[:, :n], phi[:, :n]), axis=0) / loosen
         jump[~np.isfinite(jump)] = 0.0
-        for k in np.argsort(jump)[: -1 - SUSPECTS : -1]:
+        few = min(SUSPECTS, n)
+        for k in np.argpartition(jump, n - few)[n - few :]:
             if not jump[k] > self.abrupt:
-                break
+                continue
             again, _ = disc.step(
                 mesh[k : k + 2], left[:, k : k + 1], evaluate_single(disc.rhs)
             )
