@@ -362,7 +362,8 @@ class WindowLoop:
         """
         mesh, left, phi = result.guess
         n = left.shape[1] - 1
-        if self.settings.initial_guess is not None or n < 1:
+        close = result.deviation < self.abrupt * PREDICTOR_RTOL
+        if close or self.settings.initial_guess is not None or n < 1:
             return True
         disc, loosen = self.discretization, self._loosening()
         jump = np.abs(phi[:, :n] - left[:, 1 : n + 1])
