@@ -7,7 +7,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.interpolate import CubicSpline
 
 from ._array_namespace import errstate, running_max
 from ._newton import newton
@@ -150,6 +149,9 @@ class FixedMeshLoop(WindowLoop):
         the predictor's steps show; on a mesh much finer than those a cubic
         spline through a few values is near enough for Newton's method.
         """
+        # a third of the package's import time, for fine meshes only
+        from scipy.interpolate import CubicSpline
+
         t, h = self.direction * mesh[:-1], np.diff(mesh)
         inside = np.abs(self.guess.t - mesh[0]) <= abs(mesh[-1] - mesh[0])
         samples = SAMPLES * (1 + int(np.count_nonzero(inside)))

@@ -168,7 +168,7 @@ class WindowLoop:
         self.window = self.settings.window or 2 * SMALLEST_WINDOW
 
     def start(self):
-        """First step size; whether `fun` broadcasts, from three first points."""
+        """First step size; whether `fun` broadcasts, from a few first points."""
         rhs = self.discretization.rhs
         f0 = rhs.single(self.t, self.y)
         if self.y.size == 0 or self.t == self.t_bound:
