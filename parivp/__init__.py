@@ -3,12 +3,14 @@
 `parivp.solve_ivp` is a drop-in for `scipy.integrate.solve_ivp`.
 """
 
+from ._butcher import ButcherTableau
 from ._dense_output import OdeSolution
 from ._ivp import solve_ivp
 from ._result import OdeResult
 from ._scan import affine_scan
 from ._scan_newton import ScanNewton
-from ._tableaus import TABLEAUS, ButcherTableau
+from ._scan_newton_implicit import ScanNewtonImplicit
+from ._tableaus import TABLEAUS
 
 __version__ = "0.1.0"
 
@@ -18,6 +20,7 @@ __all__ = [
     "OdeResult",
     "OdeSolution",
     "ScanNewton",
+    "ScanNewtonImplicit",
     "affine_scan",
     "solve_ivp",
 ]

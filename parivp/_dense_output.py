@@ -14,7 +14,7 @@ class PiecewisePolynomial:
 
     On a step from ``t_k`` to ``t_{k+1}``, with ``theta`` running from 0 to 1,
     ``y = (1 - theta) y_k + theta y_{k+1} + theta (1 - theta) sum_m bubble_m
-    theta**m``. Outside the first and last polynomials go on.
+    (2 theta - 1)**m``. Outside the first and last polynomials go on.
 
     Parameters
     ----------
@@ -38,8 +38,9 @@ class PiecewisePolynomial:
         h = self.t[k + 1] - self.t[k]
         s = np.divide(t - self.t[k], h, out=np.zeros(len(k)), where=h != 0)
         inner = np.zeros((len(self.y), len(k)), dtype=self.y.dtype)
+        xi = 2 * s - 1
         for coefficient in self.bubble[::-1]:
-            inner *= s
+            inner *= xi
             inner += coefficient[:, k]
         # the product vanishes at both ends, which makes the ends exact
         return (1 - s) * self.y[:, k] + s * self.y[:, k + 1] + s * (1 - s) * inner

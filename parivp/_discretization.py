@@ -5,18 +5,88 @@ Jacobians (n, n, N): the steps run along the last, contiguous axis.
 """
 
 import numpy as np
+from scipy.integrate import LSODA, RK45
 
 from ._array_namespace import array_namespace
 from ._dense_output import PiecewisePolynomial
 from ._jacobian import UserJacobian, increments
+from ._scan import affine_scan
 
-__all__ = ["ExplicitRungeKutta"]
+__all__ = ["Discretization", "ExplicitRungeKutta"]
 
+TINY = float(np.finfo(np.float64).tiny)
 # Numbers that the stages of one block of perturbed steps fill: a level-2 cache.
 CACHED = 2**17
 
 
-class ExplicitRungeKutta:
+class StepJacobians:
+    """The linearization of an explicit recursion.
+
+    Parameters
+    ----------
+    D : array, shape (n, n, N), or (2n, 2n, N)
+        Jacobians of the steps; in the second form with respect to real and
+        imaginary parts, stacked.
+    """
+
+    def __init__(self, D):
+        self.jacobians = D
+
+    def first(self, n):
+        """Keep the first `n` steps."""
+        return StepJacobians(self.jacobians[..., :n])
+
+    def solve(self, residual):
+        """Solve ``u_k = D_k u_{k-1} + r_k``, shapes (n, 1, N)."""
+        xp, D, r = array_namespace(residual), self.jacobians, residual[:, 0, :]
+        n = r.shape[0]
+        apart = D.shape[0] == 2 * n
+        if apart:
+            r = xp.concat([xp.real(r), xp.imag(r)])
+        u = affine_scan(xp.moveaxis(D, -1, 0), r.T).T
+        return (u[:n, :] + 1j * u[n:, :] if apart else u)[:, None, :]
+
+
+class Discretization:
+    """What all discretizations have in common.
+
+    Parameters
+    ----------
+    tableau : ButcherTableau
+    rhs : Rhs
+        The right-hand side at many points.
+    jac : callable or None
+        ``jac(t, y)`` of shape (n, n, m); None takes differences.
+    rtol, atol : float or ndarray, shape (n,)
+        Tolerances that scale the error estimate.
+    """
+
+    nlu = 0  # number of factorized matrices
+
+    def __init__(self, tableau, rhs, jac, rtol, atol):
+        self.tableau = tableau
+        self.rhs = rhs
+        self.jac = jac
+        self.rtol = np.reshape(rtol, (-1, 1))
+        self.atol = np.reshape(atol, (-1, 1))
+        self.error_exponent = -1.0 / (tableau.error_order + 1)
+
+    @property
+    def njev(self):
+        """Number of points at which the Jacobian was evaluated."""
+        return self.jac.njev if self.jac is not None else 0
+
+    def check_jacobian(self, t, y):
+        """Call the user's Jacobian once, so that what it raises arrives."""
+        if isinstance(self.jac, UserJacobian):
+            self.jac.single(t, y)
+
+    def scale(self, x, x_new):
+        """``atol + rtol max(|x|, |x_new|)``, shape (n, N)."""
+        return self.atol + self.rtol * np.maximum(np.abs(x), np.abs(x_new))
+
+
+class ExplicitRungeKutta(Discretization):
     """The recursion ``x_k = phi_k(x_{k-1})`` of an explicit Runge-Kutta method.
 
     Parameters
@@ -31,15 +101,73 @@ class ExplicitRungeKutta:
     """
 
     tableau_kind = "explicit"
+    predictors = (LSODA, RK45)
+    predictor_rtol = 1e-4
 
     def __init__(self, tableau, rhs, jac, rtol, atol):
-        self.tableau = tableau
-        self.rhs = rhs
-        self.jac = jac
-        self.rtol = np.reshape(rtol, (-1, 1))
-        self.atol = np.reshape(atol, (-1, 1))
-        self.error_exponent = -1.0 / (tableau.error_order + 1)
+        super().__init__(tableau, rhs, jac, rtol, atol)
         self._timed = None, None  # the last mesh, and its times
+
+    def step_storage(self, y):
+        """Numbers that one step of a window takes, perturbed copies and all."""
+        copies = 1 + y.size * (2 if np.iscomplexobj(y) else 1)
+        return (self.tableau.n_stages + 1) * y.size * copies
+
+    # -- the system of all steps -----------------------------------------
+
+    def unknowns(self, mesh, guess):
+        """Guess for the end states of all steps, shape (n, 1, N)."""
+        return guess(mesh[1:])[:, None]
+
+    def residual(self, mesh, left, Y):
+        """Residual ``phi_k(x_{k-1}) - x_k``, shape (n, 1, N), and stages."""
+        phi, K = self.step(mesh, left)
+        return phi[:, None] - Y, K
+
+    def linearize(self, mesh, left, Y):
+        """Residual, stages, and the `StepJacobians`."""
+        phi, K, D = self.differentiate(mesh, left)
+        return phi[:, None] - Y, K, StepJacobians(D)
+
+    def reach(self, x, Y, residual):
+        """How far every component goes in the guess and after its steps, (n, 1).
+
+        Only the guess is asked, as an iterate may blow up.
+        """
+        xp = array_namespace(x)
+        reach = xp.max(xp.abs(x), axis=1, keepdims=True)
+        led_to = xp.max(xp.abs(Y + residual)[:, 0, :], axis=1, keepdims=True)
+        tiny = xp.asarray(TINY, dtype=reach.dtype)
+        return xp.maximum(xp.maximum(reach, led_to), tiny)
+
+    def sample(self, result):
+        """Times, states and values of `fun` of the iterate evaluated last."""
+        return result.mesh[:-1], result.at[0], result.F[0]
+
+    def stages(self, result):
+        """Stage derivatives of a solved window, shape (stages, n, N)."""
+        return result.F
+
+    def repeats(self, guess, k):
+        """Whether single calls of `fun` lead step `k` of the guess to the same."""
+        mesh, left, Y, residual, _ = guess
+        again, _ = self.single_step(mesh[k : k + 2], left[:, k])
+        phi = (Y + residual)[:, 0, k]
+        return bool(np.all(np.abs(again[:, 0] - phi) <= 1e-6 * np.max(np.abs(phi))))
+
+    def single_step(self, mesh, y, tol=None):
+        """Take one step; what `fun` raises arrives.
+
+        Returns
+        -------
+        phi : ndarray, shape (n, 1)
+        K : ndarray, shape (s or s + 1, n, 1)
+        """
+
+        def evaluate(t, y, out):
+            out[:, 0] = self.rhs.single(float(t[0]), y[:, 0])
+
+        return self.step(mesh, y[:, None], evaluate)
 
     # -- the step map and its derivative ---------------------------------
 
@@ -65,7 +193,7 @@ class ExplicitRungeKutta:
         evaluate = evaluate or self.rhs
         return self._stages(evaluate, self._times(mesh), np.diff(mesh), x)
 
-    def linearize(self, mesh, x, steps=slice(None)):
+    def differentiate(self, mesh, x, steps=slice(None)):
         """All steps and their Jacobians ``D_k = d phi_k / d x_{k-1}``.
 
         Parameters
@@ -100,11 +228,6 @@ class ExplicitRungeKutta:
         if self.jac.time_vectorized is None:
             self.jac(t[:3], x[:, :3])
         return self.jac.time_vectorized or not self.rhs.time_vectorized
-
-    def check_jacobian(self, t, y):
-        """Call the user's Jacobian once, so that what it raises arrives."""
-        if isinstance(self.jac, UserJacobian):
-            self.jac.single(t, y)
 
     def _times(self, mesh):
         """Return the times of the stages and of the ends, (s + 1, N), none beyond."""
@@ -196,10 +319,6 @@ class ExplicitRungeKutta:
 
     # -- error estimate and dense output ----------------------------------
 
-    def scale(self, x, x_new):
-        """``atol + rtol max(|x|, |x_new|)``, shape (n, N)."""
-        return self.atol + self.rtol * np.maximum(np.abs(x), np.abs(x_new))
-
     def error_norm(self, h, K, x, x_new):
         """Scaled norm of the local error estimate of every step, shape (N,).
 
@@ -220,13 +339,15 @@ class ExplicitRungeKutta:
         denominator[denominator == 0] = 1.0
         return fifth / np.sqrt(denominator * n)
 
-    def interpolant(self, mesh, x):
+    def interpolant(self, mesh, x, K=None):
         """Dense output of steps through the given states.
 
         Parameters
         ----------
         mesh : ndarray, shape (N + 1,)
         x : ndarray, shape (n, N + 1)
+        K : None
+            The stages are computed again.
 
         Returns
         -------

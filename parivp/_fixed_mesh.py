@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ._array_namespace import errstate, running_max
+from ._discretization import StepJacobians
 from ._newton import newton
 from ._predictor import predict
 from ._result import IntegrationFailed
@@ -57,9 +58,9 @@ class FixedMeshLoop(WindowLoop):
         """Nothing to choose; whether `fun` broadcasts shows on the way."""
         self.discretization.rhs.single(self.t, self.y)
 
-    def accept(self, t, y):
+    def accept(self, t, y, K=None):
         """Take over the steps (t, y) and hand them out."""
-        segment = super().accept(t, y)
+        segment = super().accept(t, y, K)
         self.index += len(segment.t) - 1
         return segment
 
@@ -88,13 +89,14 @@ class FixedMeshLoop(WindowLoop):
             mesh = self._predict_over(mesh)
         if self.guess is None:
             return self._shrink()
-        x = self._states(mesh, self.guess)
+        x, Y = self._guessed(mesh, self.guess)
         if self.settings.initial_guess is None and not self.single_window:
-            linearization = self._linearize_coarsely(mesh, x[:, :-1])
+            linearization = self._linearize_coarsely(mesh, x[:, :-1], Y)
         result = newton(
             self.discretization,
             mesh,
-            x,
+            self.y,
+            Y,
             linearization=linearization,
             trusted=linearization is None and self.discretization.jac is None,
             tol=self._newton_tol,
@@ -117,7 +119,8 @@ class FixedMeshLoop(WindowLoop):
             self.window = min(2 * self.window, self.largest)
         else:
             self.window = max(n, SMALLEST_WINDOW)
-        return self.accept(mesh[: n + 1], result.x[:, : n + 1])
+        result.cut(n)
+        return self.accept(result.mesh, result.x, self.discretization.stages(result))
 
     def _predict_over(self, mesh):
         """See to a guess from here on; return the part of `mesh` it covers.
@@ -128,6 +131,7 @@ class FixedMeshLoop(WindowLoop):
         if self.guess is None or self.direction * (self.guess.t[-1] - mesh[1]) < 0:
             tighten = PREDICTOR_RTOL / float(np.max(settings.rtol))
             self.guess = predict(
+                self.discretization.predictors,
                 self.discretization.rhs,
                 self.t,
                 self.y,
@@ -142,7 +146,7 @@ class FixedMeshLoop(WindowLoop):
         covered = self.direction * (mesh - self.guess.t[-1]) <= 0
         return mesh[: max(2, int(np.count_nonzero(covered)))]
 
-    def _linearize_coarsely(self, mesh, x):
+    def _linearize_coarsely(self, mesh, x, Y):
         """Linearize the steps, with interpolated Jacobians where they are many.
 
         ``(D_k - I) / h_k`` varies as slowly as the solution, whose time scale
@@ -158,13 +162,13 @@ class FixedMeshLoop(WindowLoop):
         if len(h) < 4 * samples:
             return None
         steps = np.unique(np.linspace(0, len(h) - 1, samples).astype(int))
-        _, _, D = self.discretization.linearize(mesh, x, steps)
+        _, _, D = self.discretization.differentiate(mesh, x, steps)
         if not np.isfinite(D).all():
             return None
         identity = np.eye(len(D))[:, :, None]
         slope = CubicSpline(t[steps], (D - identity) / h[steps], axis=-1)
-        phi, K = self.discretization.step(mesh, x)
-        return phi, K, identity + h * slope(t)
+        residual, K = self.discretization.residual(mesh, x, Y)
+        return residual, K, StepJacobians(identity + h * slope(t))
 
     def _newton_tol(self, x, size):
         tol = self.settings.newton_tol

@@ -11,10 +11,11 @@ from ._progress import Monitor
 from ._recorder import Recorder
 from ._result import MESSAGES, IntegrationFailed, OdeResult
 from ._scan_newton import ScanNewton
+from ._scan_newton_implicit import ScanNewtonImplicit
 
 __all__ = ["METHODS", "solve_ivp"]
 
-METHODS = {"ScanNewton": ScanNewton}
+METHODS = {cls.__name__: cls for cls in (ScanNewton, ScanNewtonImplicit)}
 SCIPY_METHODS = ("RK23", "RK45", "DOP853", "Radau", "BDF", "LSODA")
 
 

@@ -5,7 +5,16 @@ from scipy.sparse import issparse
 
 from ._rhs import ManyPoints
 
-__all__ = ["ConstantJacobian", "UserJacobian", "increments", "wrap_jacobian"]
+__all__ = [
+    "ConstantJacobian",
+    "DifferencedJacobian",
+    "UserJacobian",
+    "increments",
+    "wrap_jacobian",
+]
+
+# Numbers that the perturbed copies of one block of points fill: a level-2 cache.
+CACHED = 2**15
 
 
 class ConstantJacobian:
@@ -17,9 +26,11 @@ class ConstantJacobian:
     def __init__(self, matrix):
         self.matrix = matrix
 
-    def __call__(self, t, y):
+    def __call__(self, t, y, f=None):
         """Return the matrix for every point, shape (n, n, m)."""
         return np.broadcast_to(self.matrix[:, :, None], (*self.matrix.shape, len(t)))
+
+    strict = __call__
 
 
 class UserJacobian(ManyPoints):
@@ -32,10 +43,63 @@ class UserJacobian(ManyPoints):
 
         super().__init__(dense, (n, n), dtype, "jac", time_vectorized=time_vectorized)
 
+    def __call__(self, t, y, f=None):
+        """Jacobians at many points, shape (n, n, m)."""
+        return super().__call__(t, y)
+
     @property
     def njev(self):
         """Number of evaluated Jacobians."""
         return self.n_points
+
+
+class DifferencedJacobian:
+    """The Jacobian of a right-hand side by forward differences.
+
+    A complex right-hand side is taken to be analytic, as by SciPy.
+
+    Parameters
+    ----------
+    rhs : callable
+        ``rhs(t, y)`` at many points, shapes (m,), (n, m) and (n, m).
+    """
+
+    def __init__(self, rhs):
+        self.rhs = rhs
+        self.njev = 0
+
+    def __call__(self, t, y, f=None):
+        """Jacobians at points ordered along the trajectory, shape (n, n, m).
+
+        Parameters
+        ----------
+        t : ndarray, shape (m,)
+        y : ndarray, shape (n, m)
+        f : ndarray, shape (n, m), optional
+            Values of the right-hand side there, if they are known.
+        """
+        n, m = y.shape
+        self.njev += m
+        f = self.rhs(t, y) if f is None else f
+        eps = increments(y)
+        J = np.empty((n, n, m), dtype=y.dtype)
+        block = max(16, CACHED // n**2)
+        for start in range(0, m, block):
+            part = slice(start, start + block)
+            J[..., part] = self._differences(
+                t[part], y[:, part], f[:, part], eps[:, part]
+            )
+        return J
+
+    def _differences(self, t, y, f, eps):
+        """Columns of the Jacobians, all of them from one call."""
+        n, m = y.shape
+        copies = np.repeat(y[:, None], n, axis=1)
+        j = np.arange(n)
+        copies[j, j] += eps
+        used = (copies[j, j] - y).real  # what rounding has left of the increments
+        values = self.rhs(np.tile(t, n), copies.reshape(n, -1)).reshape(n, n, m)
+        return (values - f[:, None]) / used
 
 
 def wrap_jacobian(jac, t0, y0, *, time_vectorized=None):

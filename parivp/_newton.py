@@ -1,9 +1,11 @@
 """Newton's method on all steps of a window at once.
 
 Unknowns are the states ``x_1, ..., x_N`` of a window that starts at the known
-``x_0``; the residual is ``h_k = phi_k(x_{k-1}) - x_k``. Its Jacobian is block
-lower bidiagonal, so that the update solves the affine recursion
-``u_k = D_k u_{k-1} + h_k`` (Iacob, Razavi, Särkkä, Section 3.2).
+``x_0``, and before each of them the stages of an implicit method; what the
+discretization makes of them is the residual. For an explicit method that is
+``h_k = phi_k(x_{k-1}) - x_k``. Its Jacobian is block lower bidiagonal, so that
+the update solves the affine recursion ``u_k = D_k u_{k-1} + h_k`` (Iacob,
+Razavi, Särkkä, Section 3.2); the linearization sees to that.
 """
 
 import math
@@ -12,7 +14,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ._array_namespace import array_namespace, errstate
-from ._scan import affine_scan
 
 __all__ = ["NewtonResult", "newton"]
 
@@ -36,17 +37,19 @@ class NewtonResult:
         Points of the steps that were kept.
     x : array, shape (n, N + 1)
         States, the initial one first.
-    K : array, shape (stages, n, N)
-        Stage derivatives of the last iterate but one.
-    left : array, shape (n, N)
-        The left states that `K` belongs to.
+    Y : array, shape (n, p, N)
+        The unknowns of every step, its end state last.
+    F : array, shape (..., N)
+        Values of the right-hand side that the last residual was made of.
+    at : tuple of array
+        The left states (n, N) and unknowns that `F` belongs to.
     n_converged : int
         Number of leading steps that have converged.
     residuals : list of float
         Largest residual of every iterate that was evaluated.
     guess : tuple of array
-        The whole mesh asked for, the left states of the guess on it, and where
-        its steps lead, both (n, N).
+        The whole mesh asked for, the left states (n, N) and unknowns of the
+        guess on it, its residual, and the values it was made of.
     deviation : float
         Largest first update, relative to the size of the solution: how far
         off the guess was.
@@ -54,8 +57,9 @@ class NewtonResult:
 
     mesh: np.ndarray
     x: np.ndarray
-    K: np.ndarray | None = None
-    left: np.ndarray | None = None
+    Y: np.ndarray
+    F: np.ndarray | None = None
+    at: tuple | None = None
     n_converged: int = 0
     residuals: list[float] = field(default_factory=list)
     guess: tuple | None = None
@@ -65,14 +69,16 @@ class NewtonResult:
         """Keep the first `n` steps only."""
         self.mesh = self.mesh[: n + 1]
         self.x = self.x[:, : n + 1]
-        self.K = self.K[:, :, :n]
-        self.left = self.left[:, :n]
+        self.Y = self.Y[..., :n]
+        self.F = self.F[..., :n]
+        self.at = tuple(part[..., :n] for part in self.at)
 
 
 def newton(
     discretization,
     mesh,
-    x,
+    x0,
+    Y,
     *,
     tol,
     max_iter,
@@ -81,14 +87,16 @@ def newton(
     exact=False,
     shorten=True,
 ):
-    """Solve ``x_k = phi_k(x_{k-1})``, ``k = 1, ..., N``, from a guess.
+    """Solve all steps of a window, from a guess.
 
     Parameters
     ----------
-    discretization : ExplicitRungeKutta
+    discretization : ExplicitRungeKutta or Collocation
     mesh : array, shape (N + 1,)
-    x : array, shape (n, N + 1)
-        The initial state and the guess for the others.
+    x0 : array, shape (n,)
+        The initial state.
+    Y : array, shape (n, p, N)
+        Guess for the unknowns of every step, its end state last.
     tol : callable
         ``tol(x, size)``, shape (n, N) or broadcastable, from the states and the
         size of every component: updates that are expected to add up to less
@@ -110,81 +118,89 @@ def newton(
     -------
     NewtonResult
     """
-    xp = array_namespace(x)
-    state = NewtonResult(mesh, x)
-    D, size, reach, previous, n_growing = None, None, None, None, 0
+    xp = array_namespace(Y)
+    state = NewtonResult(mesh, _states(xp, x0, Y), Y)
+    L, size, reach, previous, n_growing = None, None, None, None, 0
     with errstate(xp):
         for iteration in range(max_iter):
-            fresh = D is None
-            residual, D = _evaluate(discretization, state, D, linearization)
+            fresh = L is None
+            residual, L = _evaluate(discretization, state, L, linearization)
             linearization = None
-            n = _finite_prefix(xp, residual, D if fresh else None)
-            if n < residual.shape[1]:
+            n = _finite_prefix(xp, residual, L if fresh else None)
+            if n < residual.shape[-1]:
                 if n == 0 or not shorten:
                     break
-                residual, D = residual[:, :n], D[:, :, :n]
+                residual, L = residual[..., :n], L.first(n)
                 state.cut(n)
             state.residuals.append(float(xp.max(xp.abs(residual))))
             if fresh:
                 size = _size(xp, state.x)
             if iteration == 0:
-                reach = _reach(xp, state.x, residual)
-            u, D = _update(xp, state, D, residual, reach, shorten)
-            size = size[:, : u.shape[1]]
-            norms = _norms(xp, u, tol(state.x, size), size)
+                reach = discretization.reach(state.x, state.Y, residual)
+            U, L = _update(xp, state, L, residual, reach, shorten)
+            size = size[:, : U.shape[-1]]
+            norms = _norms(xp, U, tol(state.x, size), size)
             norm = float(xp.max(norms))
             if iteration == 0:
                 rate, left = state.deviation, _after_first(state.deviation, trusted)
                 left = 1.0 if exact else left
             else:
-                rate = norm / max(float(xp.max(previous[: u.shape[1]])), TINY)
+                rate = norm / max(float(xp.max(previous[: U.shape[-1]])), TINY)
                 left = 1.0 if exact else _series(rate)
             state.n_converged = _first(xp, ~((norms == 0) | (left * norms <= 1.0)))
-            n_growing += rate > 1
+            n_growing += iteration > 0 and rate > 1
             if state.n_converged == norms.shape[0] or (shorten and n_growing > 1):
                 break
-            if exact or rate > (GOOD_GUESS if iteration == 0 else _keep_rate(u)):
-                D = None
+            if exact or rate > (GOOD_GUESS if iteration == 0 else _keep_rate(U)):
+                L = None
             previous = norms
     return state
 
 
-def _evaluate(discretization, state, D, linearization):
-    """Residual of the iterate, and its Jacobians unless `D` is still good."""
-    state.left = state.x[:, :-1]
-    if D is not None:
-        phi, state.K = discretization.step(state.mesh, state.left)
+def _states(xp, x0, Y):
+    """All states of the window, the initial one first, shape (n, N + 1)."""
+    return xp.concat([x0[:, None], Y[:, -1, :]], axis=1)
+
+
+def _evaluate(discretization, state, L, linearization):
+    """Residual of the iterate, and its linearization unless `L` is still good."""
+    left = state.x[:, :-1]
+    state.at = left, state.Y
+    if L is not None:
+        residual, state.F = discretization.residual(state.mesh, *state.at)
     else:
         if linearization is None:
-            linearization = discretization.linearize(state.mesh, state.left)
-        phi, state.K, D = linearization
+            linearization = discretization.linearize(state.mesh, *state.at)
+        residual, state.F, L = linearization
     if state.guess is None:
-        state.guess = state.mesh, state.left, phi
-    return phi - state.x[:, 1:], D
+        state.guess = state.mesh, *state.at, residual, state.F
+    return residual, L
 
 
-def _update(xp, state, D, residual, reach, shorten):
-    """Add the Newton update to the states; drop the steps not to be trusted."""
-    u = _solve_affine(xp, D, residual)
-    state.x = xp.concat([state.x[:, :1], state.x[:, 1:] + u], axis=1)
+def _update(xp, state, L, residual, reach, shorten):
+    """Add the Newton update to the unknowns; drop the steps not to be trusted."""
+    U = L.solve(residual)
+    state.Y = state.Y + U
+    state.x = _states(xp, state.x[:, 0], state.Y)
+    u = U[:, -1, :]
     deviation = float(xp.max(xp.max(xp.abs(u), axis=1) / reach[:, 0]))
     if len(state.residuals) == 1:
         state.deviation = deviation
     if shorten and not deviation < TRUST:
         trusted = xp.max(xp.abs(u) / reach, axis=0) < TRUST
         n = max(_first(xp, ~trusted), 1)
-        u, D = u[:, :n], D[:, :, :n]
+        U, L = U[..., :n], L.first(n)
         state.cut(n)
-    return u, D
+    return U, L
 
 
-def _keep_rate(u):
+def _keep_rate(U):
     """Contraction that is good enough to keep the Jacobians.
 
     A new linearization costs ``n + 1`` evaluations of the steps, so that with
     more unknowns slower contraction still pays.
     """
-    return min(0.5, 0.1 ** (8 / (8 + u.shape[0])))
+    return min(0.5, 0.1 ** (8 / (8 + U.shape[0])))
 
 
 def _after_first(deviation, trusted):
@@ -206,16 +222,6 @@ def _series(rate):
     return rate / (1.0 - rate) if rate < 0.5 else math.inf
 
 
-def _reach(xp, x, residual):
-    """How far every component goes in the guess and after its steps, (n, 1).
-
-    Only the guess is asked, as an iterate may blow up.
-    """
-    reach = xp.max(xp.abs(x), axis=1, keepdims=True)
-    led_to = xp.max(xp.abs(x[:, 1:] + residual), axis=1, keepdims=True)
-    return xp.maximum(xp.maximum(reach, led_to), xp.asarray(TINY, dtype=reach.dtype))
-
-
 def _size(xp, x):
     """Size of the states at a step and the few before it, (n, N), nowhere zero.
 
@@ -231,40 +237,32 @@ def _size(xp, x):
     return xp.maximum(size, xp.asarray(TINY, dtype=size.dtype))
 
 
-def _norms(xp, u, tol, size):
-    """Return the root mean square of ``u / tol`` for every step, shape (N,).
+def _norms(xp, U, tol, size):
+    """Return the root mean square of ``U / tol`` for every step, shape (N,).
 
-    Rounding errors of N steps add up to about ``eps sqrt(N)`` of the size:
-    nothing below that is asked for.
+    Of the unknowns of a step the largest counts. Rounding errors of N steps add
+    up to about ``eps sqrt(N)`` of the size: nothing below that is asked for.
     """
-    n, n_steps = u.shape
+    n, _, n_steps = U.shape
     rounding = 4 * EPS * math.sqrt(n_steps) * size
-    scaled = u / xp.maximum(tol, rounding)
-    squares = scaled * scaled if not _is_complex(xp, u) else xp.abs(scaled) ** 2
-    return xp.sqrt(xp.sum(squares, axis=0) / n)
+    scaled = U / xp.maximum(tol, rounding)[:, None, :]
+    complex_ = xp.isdtype(U.dtype, "complex floating")
+    squares = xp.abs(scaled) ** 2 if complex_ else scaled * scaled
+    return xp.sqrt(xp.max(xp.sum(squares, axis=0), axis=0) / n)
 
 
-def _solve_affine(xp, D, residual):
-    """Solve for the update, in real and imaginary parts where `D` has them apart."""
-    n = residual.shape[0]
-    apart = D.shape[0] == 2 * n
-    if apart:
-        residual = xp.concat([xp.real(residual), xp.imag(residual)])
-    u = affine_scan(xp.moveaxis(D, -1, 0), residual.T).T
-    return u[:n, :] + 1j * u[n:, :] if apart else u
-
-
-def _is_complex(xp, x):
-    return xp.isdtype(x.dtype, "complex floating")
-
-
-def _finite_prefix(xp, residual, D):
+def _finite_prefix(xp, residual, L):
     """Count the leading steps with finite residual and, if given, Jacobian."""
-    total = xp.sum(residual) if D is None else xp.sum(residual) + xp.sum(D)
+    total = xp.sum(residual) if L is None else xp.sum(residual) + xp.sum(L.jacobians)
     if bool(xp.isfinite(total)):
-        return residual.shape[1]
-    bad = ~xp.all(xp.isfinite(residual), axis=0)
-    return _first(xp, bad if D is None else bad | ~xp.all(xp.isfinite(D), axis=(0, 1)))
+        return residual.shape[-1]
+    bad = ~_finite_steps(xp, residual)
+    return _first(xp, bad if L is None else bad | ~_finite_steps(xp, L.jacobians))
+
+
+def _finite_steps(xp, values):
+    """Which steps, along the last axis, are finite."""
+    return xp.all(xp.isfinite(values), axis=tuple(range(values.ndim - 1)))
 
 
 def _first(xp, condition):

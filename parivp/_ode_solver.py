@@ -23,7 +23,7 @@ from ._options import (
 from ._result import IntegrationFailed
 from ._rhs import DeadlineExceeded, Rhs
 from ._solver import Settings, WindowLoop
-from ._tableaus import TABLEAUS
+from ._tableaus import TABLEAUS, find_tableau
 
 __all__ = ["WindowSolver"]
 
@@ -155,7 +155,9 @@ class WindowSolver(OdeSolver):
         broadcast = self._rhs.time_vectorized
         try:
             with errstate(np):
-                return self.loop.discretization.interpolant(segment.t, segment.y)
+                return self.loop.discretization.interpolant(
+                    segment.t, segment.y, segment.K
+                )
         finally:
             self._rhs.deadline = deadline
             if broadcast and not self._rhs.time_vectorized and self.loop.nit > 0:
@@ -165,12 +167,12 @@ class WindowSolver(OdeSolver):
         """Find the tableau of that name, if it can do what is asked."""
         name = name or self.default_tableau
         kind = self.discretization_class.tableau_kind
-        names = [key for key, value in TABLEAUS.items() if value.kind == kind]
-        if name not in names:
+        tableau = find_tableau(name)
+        if tableau is None or tableau.kind != kind:
+            names = [key for key, value in TABLEAUS.items() if value.kind == kind]
             raise ValueError(
                 f"`tableau` is expected to be one of {names}, but actually is {name!r}."
             )
-        tableau = TABLEAUS[name]
         if mesh is None and not tableau.adaptive:
             raise ValueError(
                 f"`tableau` {name!r} has no error estimate: give `n_steps` or `mesh`, "
@@ -181,7 +183,8 @@ class WindowSolver(OdeSolver):
     def _count(self):
         """Bring SciPy's counters up to date."""
         self.nfev = self._rhs.nfev
-        self.njev = self._jac.njev if self._jac is not None else 0
+        self.njev = self.loop.discretization.njev
+        self.nlu = self.loop.discretization.nlu
 
     # -- SciPy's protocol -------------------------------------------------
 

@@ -8,15 +8,8 @@ import threading
 import warnings
 
 import numpy as np
-from scipy.integrate import LSODA, RK45
 
 __all__ = ["Trajectory", "predict"]
-
-# LSODA costs about two evaluations and a few microseconds a step, a fraction
-# of what the Runge-Kutta classes cost, and switches to its stiff formulas by
-# itself; RK45 stands in where it cannot run (inside a function that LSODA
-# itself is integrating).
-PREDICTORS = (LSODA, RK45)
 
 
 class Trajectory:
@@ -28,10 +21,11 @@ class Trajectory:
     y, f : ndarray, shape (n, m + 1)
     """
 
-    def __init__(self, t, y, f):
+    def __init__(self, t, y, f=None):
         self.t = t
         self.direction = 1.0 if t[-1] >= t[0] else -1.0
         h = np.diff(t)
+        f = _monotone_slopes(t, y) if f is None else f
         y0, f0, f1 = y[:, :-1], f[:, :-1], f[:, 1:]
         slope = np.diff(y) / h
         c2 = (3 * slope - 2 * f0 - f1) / h
@@ -46,8 +40,15 @@ class Trajectory:
         return ((c[0] * s + c[1]) * s + c[2]) * s + c[3]
 
 
-def predict(rhs, t, y, t_bound, n_steps, *, rtol, atol, max_step):
+def predict(
+    predictors, rhs, t, y, t_bound, n_steps, *, rtol, atol, max_step, stiff=False
+):
     """Integrate loosely from (t, y) for `n_steps` steps or to `t_bound`.
+
+    Of the `predictors`, classes of SciPy, the first that can make a step is used.
+    LSODA costs about two evaluations and a few microseconds a step, a fraction of
+    what the Runge-Kutta classes cost, and switches to its stiff formulas by
+    itself, but cannot run inside a function that LSODA itself is integrating.
 
     Returns
     -------
@@ -55,7 +56,7 @@ def predict(rhs, t, y, t_bound, n_steps, *, rtol, atol, max_step):
         None if no step could be made. What `rhs` raises ends the trajectory,
         as do states that are not finite: they were computed ahead.
     """
-    for predictor in PREDICTORS:
+    for predictor in predictors:
         ts, ys = _run(predictor, rhs, t, y, t_bound, n_steps, rtol, atol, max_step)
         if len(ts) > 1:
             break
@@ -65,11 +66,35 @@ def predict(rhs, t, y, t_bound, n_steps, *, rtol, atol, max_step):
     if np.iscomplexobj(y):
         ys = np.ascontiguousarray(ys[::2] + 1j * ys[1::2])
     moved = np.abs(np.diff(ts)) > 10 * np.spacing(np.abs(ts[1:]))
-    f = rhs(ts, ys)
-    good = np.isfinite(f).all(axis=0) & np.isfinite(ys).all(axis=0)
+    f = None if stiff else rhs(ts, ys)
+    good = np.isfinite(ys).all(axis=0)
+    if not stiff:
+        good &= np.isfinite(f).all(axis=0)
     good[1:] &= moved
     m = len(ts) if good.all() else int(np.argmin(good))
-    return Trajectory(ts[:m], ys[:, :m], f[:, :m]) if m > 1 else None
+    if m == 1:
+        return None
+    return Trajectory(ts[:m], ys[:, :m], None if stiff else f[:, :m])
+
+
+def _monotone_slopes(t, y):
+    """Slopes from the values alone that keep the interpolation monotone.
+
+    Weighted harmonic means (Fritsch & Butland, SIAM J. Sci. Stat. Comput. 5,
+    1984), and of the two steps at the ends one that is limited by them.
+    """
+    if len(t) == 2:
+        return np.repeat(np.diff(y) / np.diff(t), 2, axis=1)
+    h = np.diff(t)
+    d = np.diff(y) / h
+    w1, w2 = 2 * h[1:] + h[:-1], h[1:] + 2 * h[:-1]
+    slopes = np.empty_like(y)
+    with np.errstate(all="ignore"):
+        mean = (w1 + w2) / (w1 / d[:, :-1] + w2 / d[:, 1:])
+    mean[~(d[:, :-1] * d[:, 1:] > 0)] = 0.0
+    slopes[:, 1:-1] = mean
+    slopes[:, 0], slopes[:, -1] = d[:, 0], d[:, -1]
+    return slopes
 
 
 def _run(predictor, rhs, t, y, t_bound, n_steps, rtol, atol, max_step):

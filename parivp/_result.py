@@ -61,10 +61,13 @@ class Segment:
     t : ndarray, shape (m + 1,)
     y : ndarray, shape (n, m + 1)
         The first point is the last one of the segment before.
+    K : ndarray, shape (..., m), or None
+        Stages, where the dense output needs them.
     """
 
     t: np.ndarray
     y: np.ndarray
+    K: np.ndarray | None = None
 
 
 class IntegrationFailed(Exception):

@@ -34,15 +34,6 @@ def smallest_step(t):
     return 10 * np.spacing(abs(t))
 
 
-def evaluate_single(rhs):
-    """Make the right-hand side at one point look like that at many."""
-
-    def evaluate(t, y, out):
-        out[:, 0] = rhs.single(float(t[0]), y[:, 0])
-
-    return evaluate
-
-
 def initial_step(loop, f0):
     """Choose the first step size (Hairer, Norsett & Wanner I, II.4)."""
     disc, t, y = loop.discretization, loop.t, loop.y
@@ -77,28 +68,29 @@ def steps_one_by_one(loop, n_steps=BLOCK):
     if loop.h_next is None:
         f0 = loop.discretization.rhs.single(loop.t, loop.y)
         loop.h_next = initial_step(loop, f0)
-    ts, ys, problem = [loop.t], [loop.y], None
+    ts, ys, Ks, problem = [loop.t], [loop.y], [], None
     h = loop.h_next
     while len(ts) <= n_steps and ts[-1] != loop.t_bound:
         try:
             with np.errstate(all="ignore"):
-                t, y, h = _step(loop, ts[-1], ys[-1], h, first=len(ts) == 1)
+                t, y, K, h = _step(loop, ts[-1], ys[-1], h, first=len(ts) == 1)
         except (Exception, DeadlineExceeded) as raised:
             problem = raised
             break
         ts.append(t)
         ys.append(y)
+        Ks.append(K)
     loop.h_next = h
     if len(ts) > 1:
-        yield loop.accept(np.array(ts), np.stack(ys, axis=1))
+        K = np.concatenate(Ks, axis=-1)
+        yield loop.accept(np.array(ts), np.stack(ys, axis=1), K)
     if problem is not None:
         raise problem
 
 
 def _step(loop, t, y, h, first):
-    """Take one step; return time, state and the step size to go on with."""
+    """Take one step; return time, state, stages and the next step size."""
     disc, max_step = loop.discretization, loop.settings.max_step
-    evaluate = evaluate_single(disc.rhs)
     smallest = smallest_step(t)
     h = min(h, max_step)
     if first:
@@ -113,13 +105,13 @@ def _step(loop, t, y, h, first):
             t_new = loop.t_bound
         mesh = np.array([t, t_new])
         h = abs(t_new - t)
-        phi, K = disc.step(mesh, y[:, None], evaluate)
+        phi, K = disc.single_step(mesh, y, loop._newton_tol)
         error = float(disc.error_norm(mesh[1:] - mesh[:-1], K, y[:, None], phi)[0])
         if error <= 1.0 and not np.isfinite(disc.rhs.single(t_new, phi[:, 0])).all():
             error = math.inf  # no step could start there
         if error <= 1.0:
             grow = SAFETY * error**disc.error_exponent if error else largest_factor
-            return t_new, phi[:, 0], h * min(largest_factor, grow)
+            return t_new, phi[:, 0], K, h * min(largest_factor, grow)
         largest_factor = 1.0
         shrink = SAFETY * error**disc.error_exponent
         h *= max(SMALLEST_FACTOR, shrink) if math.isfinite(error) else SMALLEST_FACTOR
@@ -127,17 +119,15 @@ def _step(loop, t, y, h, first):
 
 def steps_on_mesh(loop, mesh):
     """Yield the recursion on the given `mesh`, in blocks, without error control."""
-    evaluate = evaluate_single(loop.discretization.rhs)
+    disc = loop.discretization
     for start in range(0, len(mesh) - 1, BLOCK):
         loop.check_limits()
         ts = mesh[start : start + BLOCK + 1]
-        ys, problem = [loop.y], None
+        ys, Ks, problem = [loop.y], [], None
         for k in range(len(ts) - 1):
             try:
                 with np.errstate(all="ignore"):
-                    phi, _ = loop.discretization.step(
-                        ts[k : k + 2], ys[-1][:, None], evaluate
-                    )
+                    phi, K = disc.single_step(ts[k : k + 2], ys[-1], loop._newton_tol)
             except (Exception, DeadlineExceeded) as raised:
                 problem = raised
                 break
@@ -149,7 +139,9 @@ def steps_on_mesh(loop, mesh):
                 )
                 break
             ys.append(phi[:, 0])
+            Ks.append(K)
         if len(ys) > 1:
-            yield loop.accept(ts[: len(ys)], np.stack(ys, axis=1))
+            K = np.concatenate(Ks, axis=-1)
+            yield loop.accept(ts[: len(ys)], np.stack(ys, axis=1), K)
         if problem is not None:
             raise problem

@@ -22,7 +22,6 @@ from ._result import IntegrationFailed, Segment
 from ._sequential import (
     BLOCK,
     LARGEST_FACTOR,
-    evaluate_single,
     initial_step,
     smallest_step,
     steps_one_by_one,
@@ -42,7 +41,7 @@ MESH_PASSES = 4
 # Newton's method then finds ready.
 SMALL_SYSTEM = 4
 # How far one pass may shrink or stretch a step.
-SHRINK, STRETCH = 0.1, 30.0
+SHRINK, STRETCH = 0.05, 30.0
 # A window without a bound ends at this many times the present time or step.
 FARTHEST = 1e4
 # Steps of the first mesh where there is no predictor to supply one.
@@ -61,13 +60,16 @@ LARGEST_SYSTEM = 32
 # What Newton's updates may leave, in units of the tolerance.
 NEWTON_TOL = 0.1
 MAX_NEWTON = 10
-# Numbers that the stages of all perturbed copies of a window may fill.
+# Numbers that the linearization of a window may fill.
 STAGE_STORAGE = 2**23
-PREDICTOR_RTOL = 1e-4
 # So many steps are repeated by single calls where they leave the guess by more
 # than so many tolerances of the predictor.
 SUSPECTS, ABRUPT = 3, 10.0
 MAX_STEPS = 10_000_000
+
+
+COARSENESS, MAX_ROUGH = 0.75, 6
+TRACE = 0
 
 
 @dataclass
@@ -110,9 +112,8 @@ class WindowLoop:
 
     def __post_init__(self):
         self.direction = 1.0 if self.t_bound >= self.t else -1.0
-        n, s = self.y.size, self.discretization.tableau.n_stages
-        copies = 1 + n * (2 if np.iscomplexobj(self.y) else 1)
-        self.most_steps = max(2, STAGE_STORAGE // ((s + 1) * max(n, 1) * copies))
+        storage = max(1, self.discretization.step_storage(self.y))
+        self.most_steps = max(2, STAGE_STORAGE // storage)
         self.window = self.settings.window or FIRST_WINDOW
         self.max_steps = self.settings.max_steps or MAX_STEPS
         self.suspect = False  # whether steps were accepted before `fun` was found out
@@ -190,15 +191,16 @@ class WindowLoop:
                 "the tolerances or, if the problem is stiff, use an implicit method."
             )
 
-    def accept(self, t, y):
-        """Take over the steps (t, y) and hand them out."""
+    def accept(self, t, y, K=None):
+        """Take over the steps (t, y) with stages `K` and hand them out."""
         n = int(min(len(t) - 1, self.max_steps - self.nsteps))
         if n < len(t) - 1:
             t, y, self.trial = t[: n + 1], y[:, : n + 1], None
+            K = None if K is None else K[..., :n]
         self.t, self.y = float(t[-1]), y[:, -1].copy()
         self.h_first = LARGEST_FACTOR * abs(t[-1] - t[-2])
         self.nsteps += n
-        return Segment(t, y)
+        return Segment(t, y, K)
 
     def parallel(self):
         """Whether to try a window of many steps next."""
@@ -222,19 +224,21 @@ class WindowLoop:
         self.trial = None
         if mesh is None:
             return self._shrink()
-        mesh, x, linearization = self._fit(mesh, guess)
+        mesh, Y, linearization = self._fit(mesh, guess)
         if mesh is None:
             return self._shrink()
         result = newton(
             self.discretization,
             mesh,
-            x,
+            self.y,
+            Y,
             linearization=linearization,
             trusted=self.discretization.jac is None,
             tol=self._newton_tol,
             max_iter=self.settings.max_newton or MAX_NEWTON,
         )
         self.record(result)
+        if TRACE: print(f" window {self.window} fresh={fresh} t={self.t:.4g} N={len(mesh)-1} conv={result.n_converged} it={len(result.residuals)} dev={result.deviation:.1e}")
         if not self.confirm(result):
             return None
         if result.n_converged == 0:
@@ -262,6 +266,7 @@ class WindowLoop:
         # the predictor may be loose: Newton's method squares its error
         loosen = self._loosening()
         guess = predict(
+            self.discretization.predictors,
             self.discretization.rhs,
             self.t,
             self.y,
@@ -270,6 +275,7 @@ class WindowLoop:
             rtol=settings.rtol * loosen,
             atol=settings.atol * loosen,
             max_step=settings.max_step,
+            stiff=self.discretization.tableau_kind == "implicit",
         )
         if guess is None:
             return None, None
@@ -283,21 +289,25 @@ class WindowLoop:
         Newton's method works on the final mesh from the start.
         """
         disc, linearization = self.discretization, None
+        if disc.tableau_kind == "implicit":
+            if not hasattr(guess, "coefficients"):
+                return mesh, self._guessed(mesh, guess)[1], None
+            return self._fit_by_solving(mesh, guess)
         for k in range(MESH_PASSES):
-            x = self._states(mesh, guess)
+            x, Y = self._guessed(mesh, guess)
             if k > 0 and self.y.size <= SMALL_SYSTEM:
-                linearization = disc.linearize(mesh, x[:, :-1])
-                phi, K, _ = linearization
+                linearization = disc.linearize(mesh, x[:, :-1], Y)
+                F = linearization[1]
             else:
-                phi, K = disc.step(mesh, x[:, :-1])
+                _, F = disc.residual(mesh, x[:, :-1], Y)
             h = np.abs(np.diff(mesh))
-            error = disc.error_norm(h, K, x[:, :-1], phi)
+            error = disc.error_norm(h, F, x[:, :-1], x[:, 1:])
             n = prefix_below(error, np.finfo(np.float64).max)
             if n == 0:
                 return None, None, None
             if n < len(h):
                 # what is beyond may be beyond a singularity
-                mesh, x, h, error = mesh[: n + 1], x[:, : n + 1], h[:n], error[:n]
+                mesh, Y, h, error = mesh[: n + 1], Y[..., :n], h[:n], error[:n]
                 linearization = None
             pieces = h / self._wanted(h, error)
             few = len(h) <= GOOD_EXCESS * np.sum(pieces) + 1 + self.n_graded
@@ -307,36 +317,75 @@ class WindowLoop:
             mesh = self._remesh(mesh, h / smooth(pieces))
         large = ~(error <= GOOD_ERROR)
         if not large.any():
-            return mesh, x, linearization
+            return mesh, Y, linearization
         mesh = split(mesh, np.where(large, np.ceil(pieces), 1))
-        return mesh, self._states(mesh, guess), None
+        return mesh, self._guessed(mesh, guess)[1], None
 
-    def _states(self, mesh, guess):
-        """Guessed states on a mesh, the first one exact."""
-        x = guess(mesh)
-        x[:, 0] = self.y
-        return x
+    def _fit_by_solving(self, mesh, guess):
+        """Equidistribute the errors of a rough solution on a coarse mesh.
+
+        Newton's method needs few iterations for it, and its polynomials are the
+        guess on the mesh proper.
+        """
+        disc = self.discretization
+        coarse = self._loosening() ** COARSENESS
+        _, Y = self._guessed(mesh, guess)
+        result = newton(
+            disc,
+            mesh,
+            self.y,
+            Y,
+            tol=lambda x, size: NEWTON_TOL * coarse * disc.scale(x[:, :-1], x[:, 1:]),
+            max_iter=MAX_ROUGH,
+        )
+        self.record(result)
+        n = result.n_converged
+        if TRACE: print(f"   fit N={len(mesh)-1} conv={n} it={len(result.residuals)} dev={result.deviation:.1e}", end=" ")
+        if n == 0:
+            return None, None, None
+        result.cut(n)
+        self.deviation = result.deviation
+        mesh, x, K = result.mesh, result.x, disc.stages(result)
+        h = np.abs(np.diff(mesh))
+        error = disc.error_norm(h, K, x[:, :-1], x[:, 1:])
+        if TRACE: print(f"err max {error.max():.1e} med {np.median(error):.1e}")
+        pieces = h / self._wanted(h, error)
+        if hasattr(guess, "coefficients"):
+            used = np.searchsorted(self.direction * guess.t, self.direction * mesh[-1])
+            self.ratio = used / np.sum(pieces * coarse**disc.error_exponent)
+        few = len(h) <= GOOD_EXCESS * np.sum(pieces) + 1 + self.n_graded
+        if few and np.max(error) <= 1:
+            return mesh, result.Y, None
+        guess = disc.interpolant(mesh, x, K)
+        mesh = self._remesh(mesh, h / smooth(pieces))
+        return mesh, self._guessed(mesh, guess)[1], None
+
+    def _guessed(self, mesh, guess):
+        """Guess on a mesh: states, the first one exact, and unknowns."""
+        Y = self.discretization.unknowns(mesh, guess)
+        return np.concatenate([self.y[:, None], Y[:, -1]], axis=1), Y
 
     def _judge(self, result):
         """Accept the converged steps whose errors meet the tolerance."""
-        n_converged = result.n_converged
+        n_converged, disc = result.n_converged, self.discretization
         result.cut(n_converged)
-        mesh, x = result.mesh, result.x
+        mesh, x, K = result.mesh, result.x, disc.stages(result)
         h = np.diff(mesh)
-        error = self.discretization.error_norm(h, result.K, x[:, :-1], x[:, 1:])
+        error = disc.error_norm(h, K, x[:, :-1], x[:, 1:])
         wanted = self._wanted(h, error)
         n = prefix_below(error, 1.0)
+        if TRACE: print(f"   judge: accept {n} of {n_converged}, err max {error.max():.1e}")
         if n > 0 and not np.all(np.isfinite(self._derivative(mesh[n], x[:, n]))):
             n -= 1  # no step could start there
         if n < n_converged:
-            left, states = mesh[n:], x[:, n:]
-            guess = self.discretization.interpolant(left, states)
+            left = mesh[n:]
+            guess = disc.interpolant(left, x[:, n:], K[..., n:])
             self.trial = self._remesh(left, wanted[n:]), guess
         if n == 0:
             self.h_next = wanted[0]
             return None
         self.h_next = wanted[n - 1]
-        return self.accept(mesh[: n + 1], x[:, : n + 1])
+        return self.accept(mesh[: n + 1], x[:, : n + 1], K[..., :n])
 
     def _derivative(self, t, y):
         """Return the right-hand side at one point ahead, NaN where it raises."""
@@ -344,9 +393,10 @@ class WindowLoop:
 
     def confirm(self, result):
         """Compare broadcast values of `fun` with single calls, on the solution."""
-        left = result.left[:, : result.n_converged or None]
+        n = result.n_converged or None
         rhs = self.discretization.rhs
-        agreed = rhs.confirmed(result.mesh, left, result.K[0])
+        t, y, f = self.discretization.sample(result)
+        agreed = rhs.confirmed(t[:n], y[:, :n], f[:, :n])
         if agreed and rhs.check and not self._explained(result):
             rhs.time_vectorized = agreed = False
         if not agreed and self.nsteps > 0:
@@ -360,30 +410,26 @@ class WindowLoop:
         call it for many, disagree with it by far more than its tolerance, `fun`
         may have given something else for many: ``np.all(t > 7)``, say.
         """
-        mesh, left, phi = result.guess
-        n = left.shape[1] - 1
-        close = result.deviation < self.abrupt * PREDICTOR_RTOL
+        mesh, left, Y, residual, _ = result.guess
+        n, disc = left.shape[1] - 1, self.discretization
+        close = result.deviation < self.abrupt * disc.predictor_rtol
         if close or self.settings.initial_guess is not None or n < 1:
             return True
-        disc, loosen = self.discretization, self._loosening()
-        jump = np.abs(phi[:, :n] - left[:, 1 : n + 1])
-        jump = np.max(jump / disc.scale(left[:, :n], phi[:, :n]), axis=0) / loosen
+        scale = disc.scale(left[:, :n], Y[:, -1, :n]) * self._loosening()
+        jump = np.max(np.abs(residual[..., :n]) / scale[:, None], axis=(0, 1))
         jump[~np.isfinite(jump)] = 0.0
         few = min(SUSPECTS, n)
-        for k in np.argpartition(jump, n - few)[n - few :]:
-            if not jump[k] > self.abrupt:
-                continue
-            again, _ = disc.step(
-                mesh[k : k + 2], left[:, k : k + 1], evaluate_single(disc.rhs)
-            )
-            same = np.abs(again[:, 0] - phi[:, k])
-            if not np.all(same <= 1e-6 * np.max(np.abs(phi[:, k]))):
-                return False
-        return True
+        return all(
+            disc.repeats(result.guess, k)
+            for k in np.argpartition(jump, n - few)[n - few :]
+            if jump[k] > self.abrupt
+        )
 
     def _loosening(self):
         """How much looser than the tolerances the predictor is."""
-        return max(1.0, PREDICTOR_RTOL / float(np.max(self.settings.rtol)))
+        return max(
+            1.0, self.discretization.predictor_rtol / float(np.max(self.settings.rtol))
+        )
 
     def record(self, result):
         """Count the Newton iterations."""
@@ -415,14 +461,15 @@ class WindowLoop:
         """Follow the quality of the guess with the size of the window."""
         if self.settings.initial_guess is None:
             # a little finer than what came out: the next mesh may only be split
-            self.ratio = 0.9 * (len(guess.t) - 1) / n_asked
+            if self.discretization.tableau_kind == "explicit":
+                self.ratio = 0.9 * (len(guess.t) - 1) / n_asked
         if self.settings.window is not None:
             self.window = self.settings.window
         elif result.n_converged < n_asked:
             share = max(result.n_converged / n_asked, 0.25)
             self.window = max(SMALLEST_WINDOW, int(share * self.window))
-        elif result.deviation < HARD:
-            growth = 4 if result.deviation < EASY else 2
+        elif (dev := getattr(self, 'deviation', result.deviation)) < HARD:
+            growth = 4 if dev < EASY else 2
             self.window = min(LARGEST_WINDOW, growth * self.window)
 
     def _weigh(self, segment, n_iterations):

@@ -1,43 +1,33 @@
-"""Butcher tableaus: frozen data that checks itself.
+"""The Runge-Kutta methods by name.
 
 A method file is little more than its coefficients.  Those of the embedded
-pairs are read off SciPy's public solver classes, which keep them.
+pairs are read off SciPy's public solver classes, which keep them; those of the
+collocation methods follow from their nodes.
 """
 
-import math
-from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import chain, combinations_with_replacement, product
 
 import numpy as np
 from scipy.integrate import DOP853, RK23, RK45
 
-__all__ = ["TABLEAUS", "ButcherTableau", "elementary_weights"]
+from ._butcher import ButcherTableau, elementary_weights
+from ._collocation_tableaus import collocation_tableau
 
-# There are 37 trees up to this order, and 200 up to order 8.
-HIGHEST_CHECKED = 6
+__all__ = ["TABLEAUS", "ExplicitTableau", "find_tableau"]
 
 
 @dataclass(frozen=True, eq=False)
-class ButcherTableau:
+class ExplicitTableau(ButcherTableau):
     r"""Coefficients of an explicit Runge-Kutta method.
 
-    A step of length `h` from `x` at time `t` computes the stage derivatives
-    ``k_i = f(t + c_i h, x + h sum_j a_ij k_j)`` and returns
-    ``x + h sum_i b_i k_i``.  One more derivative, at the end of the step, is
-    numbered ``s``; error weights and dense output may use it.
+    One derivative more than the stages', at the end of the step, is numbered
+    ``s``; error weights and dense output may use it.
 
     Parameters
     ----------
-    name : str
-        Name under which the tableau is listed in `TABLEAUS`.
-    order : int
-        Order of the method.
-    a : ndarray, shape (s, s)
-        Stage coefficients, strictly lower triangular.
-    b, c : ndarray, shape (s,)
-        Weights and nodes.
+    name, order, a, b, c
+        As for `ButcherTableau`, with `a` strictly lower triangular.
     error_weights : ndarray, shape (q, s + 1)
         Weights of the embedded error estimates: none, one, or those of DOP853,
         which are combined as in [1]_, Section II.10. Of these the fifth-order
@@ -49,8 +39,9 @@ class ButcherTableau:
         Stages that only the dense output needs.
     interpolation : ndarray, shape (s + 1 + e, p)
         Dense output
-        ``x(t + theta h) = x + h sum_ij k_i interpolation_ij theta**(j + 1)``.
-        By default the cubic Hermite polynomial through both ends.
+        ``x(t + theta h) = x + h sum_ij k_i interpolation_ij theta**(j + 1)``
+        with the stage derivatives ``k_i``. By default the cubic Hermite
+        polynomial through both ends.
 
     References
     ----------
@@ -58,11 +49,6 @@ class ButcherTableau:
            Equations I: Nonstiff Problems", 2nd ed., Springer, 1993.
     """
 
-    name: str
-    order: int
-    a: np.ndarray
-    b: np.ndarray
-    c: np.ndarray
     error_weights: np.ndarray | None = None
     error_order: int = 0
     extra_a: np.ndarray | None = None
@@ -77,21 +63,12 @@ class ButcherTableau:
             object.__setattr__(self, "extra_a", np.empty((0, s + 1)))
         if self.interpolation is None:
             object.__setattr__(self, "interpolation", _hermite(self.b))
-        self._validate()
+        super().__post_init__()
 
-    def _validate(self):
+    def _checks(self):
         s, e = self.n_stages, len(self.extra_c)
-        checks = {
-            "a must have shape (s, s)": self.a.shape == (s, s),
+        return super()._checks() | {
             "a must be strictly lower triangular": not np.triu(self.a).any(),
-            "rows of a must sum to c": np.allclose(self.a.sum(1), self.c, atol=1e-14),
-            "b must sum to 1": np.isclose(self.b.sum(), 1, rtol=1e-14),
-            "b must satisfy the order conditions": all(
-                np.isclose(self.b @ weight, 1 / density, rtol=1e-12, atol=1e-14)
-                for weight, density in elementary_weights(
-                    self.a, min(self.order, HIGHEST_CHECKED)
-                )
-            ),
             "error weights must have s + 1 columns and rows that sum to 0": (
                 self.error_weights.shape[1] == s + 1
                 and np.allclose(self.error_weights.sum(1), 0, atol=1e-14)
@@ -106,19 +83,6 @@ class ButcherTableau:
                 atol=1e-12,
             ),
         }
-        broken = [what for what, holds in checks.items() if not holds]
-        if broken:
-            raise ValueError(f"Tableau {self.name!r}: {'; '.join(broken)}.")
-
-    @property
-    def kind(self):
-        """Which discretization takes the tableau."""
-        return "explicit"
-
-    @property
-    def n_stages(self):
-        """Number of stages ``s``."""
-        return len(self.b)
 
     @property
     def adaptive(self):
@@ -135,56 +99,19 @@ class ButcherTableau:
         """Weights of the dense output in a form exact at both ends.
 
         With ``p_i(theta)`` the polynomials of `interpolation`,
-        ``p_i(theta) - b_i theta = theta (1 - theta) sum_m bubble_mi theta**m``,
-        so that ``x(theta) = (1 - theta) x_0 + theta x_1 + theta (1 - theta) h
-        sum_mi bubble_mi k_i theta**m`` returns both ends without rounding.
+        ``p_i(theta) - b_i theta = theta (1 - theta) sum_m bubble_mi xi**m``,
+        ``xi = 2 theta - 1``, so that ``x(theta) = (1 - theta) x_0 + theta x_1 +
+        theta (1 - theta) h sum_mi bubble_mi k_i xi**m`` returns both ends
+        without rounding.
         """
         q = self.interpolation.copy()
         q[:, 0] -= np.pad(self.b, (0, len(q) - self.n_stages))
-        return np.cumsum(q, axis=1)[:, :-1].T.copy()
-
-
-def elementary_weights(a, order):
-    """Elementary weights of the stages, for all rooted trees up to an order.
-
-    Parameters
-    ----------
-    a : ndarray, shape (s, s)
-    order : int
-
-    Returns
-    -------
-    list of (ndarray, int)
-        For each tree the weights ``Phi_i`` of the stages, shape (s,), and its
-        density ``gamma``. A method with weights ``b`` has the order if
-        ``b @ Phi = 1 / gamma`` for all of them (Hairer, Norsett & Wanner I,
-        Theorem II.2.13).
-    """
-    trees = {1: [(np.ones(len(a)), 1)]}
-    for size in range(2, order + 1):
-        trees[size] = []
-        for sizes in _partitions(size - 1, size - 1):
-            groups = [
-                combinations_with_replacement(trees[part], count)
-                for part, count in Counter(sizes).items()
-            ]
-            for choice in product(*groups):
-                branches = list(chain(*choice))
-                weight = math.prod(
-                    (a @ phi for phi, _ in branches), start=trees[1][0][0]
-                )
-                density = size * math.prod(gamma for _, gamma in branches)
-                trees[size].append((weight, density))
-    return [tree for size in range(1, order + 1) for tree in trees[size]]
-
-
-def _partitions(total, largest):
-    """Yield the ways to write `total` as a sum of parts up to `largest`."""
-    if total == 0:
-        yield ()
-    for part in range(min(total, largest), 0, -1):
-        for rest in _partitions(total - part, part):
-            yield (part, *rest)
+        q = np.cumsum(q, axis=1)[:, :-1]  # divided by theta (1 - theta)
+        power, weights = np.ones(1), np.zeros((q.shape[1], len(q)))
+        for m in range(q.shape[1]):
+            weights[: m + 1] += np.outer(power, q[:, m])
+            power = np.convolve(power, [0.5, 0.5])  # theta = (1 + xi) / 2
+        return weights
 
 
 def _hermite(b):
@@ -221,7 +148,7 @@ def _from_scipy(name, cls, **dense):
         error_weights = np.vstack([cls.E5, _guards(a, cls.E5, 5), cls.E3])
     else:
         error_weights = np.atleast_2d(cls.E)
-    return ButcherTableau(
+    return ExplicitTableau(
         name,
         cls.order,
         a,
@@ -234,7 +161,7 @@ def _from_scipy(name, cls, **dense):
 
 
 def _dop853_interpolation():
-    """Dense output of DOP853 in powers of theta ([1]_ of `ButcherTableau`, II.6).
+    """Dense output of DOP853 in powers of theta ([1]_ of `ExplicitTableau`, II.6).
 
     The published form alternates the factors theta and (1 - theta):
     ``F_0 theta + F_1 theta (1-theta) + F_2 theta^2 (1-theta) + ...``, where the
@@ -259,9 +186,9 @@ def _dop853_interpolation():
     return p[:, 1:]
 
 
-_TABLEAUS = (
-    ButcherTableau("Euler", 1, np.zeros((1, 1)), np.ones(1), np.zeros(1)),
-    ButcherTableau(
+_EXPLICIT = (
+    ExplicitTableau("Euler", 1, np.zeros((1, 1)), np.ones(1), np.zeros(1)),
+    ExplicitTableau(
         "RK4",
         4,
         np.diag([0.5, 0.5, 1.0], -1),
@@ -279,4 +206,22 @@ _TABLEAUS = (
     ),
 )
 
-TABLEAUS = {tableau.name: tableau for tableau in _TABLEAUS}
+# Members of the families that are listed; others are built when asked for.
+_COLLOCATION = (
+    "BackwardEuler",
+    "ImplicitMidpoint",
+    "Trapezoid",
+    *(f"RadauIIA{order}" for order in (3, 5, 7, 9, 11, 13)),
+    *(f"GaussLegendre{order}" for order in (4, 6, 8, 10, 12)),
+)
+
+
+TABLEAUS = {tableau.name: tableau for tableau in _EXPLICIT}
+TABLEAUS |= {name: collocation_tableau(name) for name in _COLLOCATION}
+
+
+def find_tableau(name):
+    """Return the tableau of that name, listed or of a family, or None."""
+    if not isinstance(name, str):
+        return None
+    return TABLEAUS.get(name) or collocation_tableau(name)

@@ -1,0 +1,192 @@
+"""Collocation methods as one nonlinear system for all stages of all steps.
+
+The unknowns of a step are its stages and its end, (n, p, N): components, stages
+(and the end of the step, unless that is the last stage), steps.
+"""
+
+import numpy as np
+from scipy.integrate import LSODA, Radau
+
+from ._dense_output import PiecewisePolynomial
+from ._discretization import TINY, Discretization
+from ._jacobian import DifferencedJacobian
+from ._single_steps import SingleSteps
+from ._stage_systems import CondensedStages, TransformedStages
+
+__all__ = ["Collocation"]
+
+# Up to this many unknowns in a step its stages keep their own Jacobians.
+LARGEST_CONDENSED = 60
+# Least ratio of neighbouring Legendre coefficients that is believed.
+SMALLEST_DECAY = 1e-3
+
+
+class Collocation(Discretization):
+    """The recursion of an implicit collocation method.
+
+    Parameters
+    ----------
+    tableau : CollocationTableau
+    rhs : Rhs
+        The right-hand side at many points.
+    jac : callable or None
+        ``jac(t, y)`` of shape (n, n, m); None takes differences of `rhs`.
+    rtol, atol : float or ndarray, shape (n,)
+        Tolerances that scale the error estimate.
+    """
+
+    tableau_kind = "implicit"
+    predictors = (LSODA, Radau)
+    predictor_rtol = 1e-3
+
+    def __init__(self, tableau, rhs, jac, rtol, atol):
+        super().__init__(tableau, rhs, jac, rtol, atol)
+        self.jacobian = jac or DifferencedJacobian(rhs)
+        self._alone = None
+        self.nlu = 0
+
+    def step_storage(self, y):
+        """Numbers that one step of a window takes."""
+        n, s = y.size, self.tableau.n_stages
+        return (s * n) ** 2 + 4 * s * n * (n + 1)
+
+    # -- the system of all steps -----------------------------------------
+
+    def unknowns(self, mesh, guess):
+        """Guess for the unknowns of all steps, shape (n, p, N)."""
+        times = self._times(mesh)
+        if not self.tableau.stiffly_accurate:
+            times = np.concatenate([times, mesh[None, 1:]])
+        return guess(times.ravel()).reshape(-1, *times.shape)
+
+    def residual(self, mesh, left, Y):
+        """Residual (n, p, N), and ``f`` at the stages (n, s, N)."""
+        tab = self.tableau
+        s, X = tab.n_stages, Y[:, : tab.n_stages]
+        F = self._values(self._times(mesh), X)
+        residual = np.empty_like(Y)
+        np.matmul(tab.a, F, out=residual[:, :s])
+        residual[:, :s] *= np.diff(mesh)
+        residual[:, :s] += left[:, None]
+        residual[:, :s] -= X
+        if Y.shape[1] > s:
+            residual[:, s] = left - Y[:, s]
+            residual[:, s] += np.tensordot(tab.end_weights, X - left[:, None], (0, 1))
+        return residual, F
+
+    def linearize(self, mesh, left, Y):
+        """Residual, ``f`` at the stages, and the linear system of all stages."""
+        residual, F = self.residual(mesh, left, Y)
+        n, s = len(Y), self.tableau.n_stages
+        times, X, h = self._times(mesh), Y[:, :s], np.diff(mesh)
+        self.nlu += len(h)
+        if n * s <= LARGEST_CONDENSED:
+            J = self.jacobian(times.ravel(), X.reshape(n, -1), F.reshape(n, -1))
+            J = J.reshape(n, n, s, -1)
+            return residual, F, CondensedStages(self.tableau, h, J)
+        k = s // 2
+        J = self.jacobian(times[k], X[:, k], F[:, k])
+        return residual, F, TransformedStages(self.tableau, h, J)
+
+    def reach(self, x, Y, residual):
+        """How far every component goes in the guess, (n, 1), nowhere zero."""
+        reach = np.max(np.abs(x), axis=1)
+        reach = np.maximum(reach, np.max(np.abs(Y), axis=(1, 2)))
+        return np.maximum(reach, max(1e-3 * np.max(reach), TINY))[:, None]
+
+    def sample(self, result):
+        """Times, states and values of `fun` of the iterate evaluated last."""
+        k = self.tableau.n_stages - 1
+        return self._times(result.mesh)[k], result.at[1][:, k], result.F[:, k]
+
+    def repeats(self, guess, k):
+        """Whether single calls of `fun` give the values at the stages of step `k`."""
+        mesh, _, Y, _, F = guess
+        times = self._times(mesh)[:, k]
+        values = [
+            self.rhs.single(float(t), Y[:, i, k].copy()) for i, t in enumerate(times)
+        ]
+        difference = np.abs(np.stack(values, axis=1) - F[:, :, k])
+        return bool(np.all(difference <= 1e-6 * np.max(np.abs(F[:, :, k]))))
+
+    def stages(self, result):
+        """``h f`` at the stages of a solved window, shape (n, s, N)."""
+        s, left = self.tableau.n_stages, result.x[:, :-1]
+        if not self.tableau.invertible:
+            return np.diff(result.mesh) * result.F
+        # not from f, which amplifies what Newton's method has left by h J
+        return np.matmul(self.tableau.inverse, result.Y[:, :s] - left[:, None])
+
+    def _times(self, mesh):
+        """Return the times of the stages, shape (s, N), none beyond the end."""
+        c = self.tableau.c[:, None]
+        return np.where(c == 1.0, mesh[1:], mesh[:-1] + c * np.diff(mesh))
+
+    def _values(self, times, X):
+        """Values of `fun` at the stages, shape (n, s, N)."""
+        n = len(X)
+        return self.rhs(times.ravel(), X.reshape(n, -1)).reshape(X.shape)
+
+    def frozen(self, mesh, left, Y, jacobian):
+        """Residual, values and linear system, one Jacobian (n, n, N) for a step."""
+        residual, F = self.residual(mesh, left, Y)
+        self.nlu += left.shape[1]
+        return residual, F, TransformedStages(self.tableau, np.diff(mesh), jacobian)
+
+    # -- one step alone -----------------------------------------------------
+
+    def single_step(self, mesh, y, tol):
+        """Take one step; what `fun` raises arrives.
+
+        Parameters
+        ----------
+        mesh : ndarray, shape (2,)
+        y : ndarray, shape (n,)
+        tol : callable
+            What Newton's method may leave, see `newton`.
+
+        Returns
+        -------
+        phi : ndarray, shape (n, 1)
+            End state; NaN where Newton's method does not converge.
+        K : ndarray, shape (n, s, 1)
+            ``h f`` at the stages.
+        """
+        if self._alone is None:
+            self._alone = SingleSteps(self)
+        return self._alone.step(mesh, y, tol)
+
+    # -- error estimate and dense output ------------------------------------
+
+    def error_norm(self, h, K, x, x_new):
+        """Scaled norm of the local error estimate of every step, shape (N,).
+
+        The error of the collocation polynomial, from the Legendre coefficients
+        of ``h u'``: the first one that is missing is taken to be smaller than
+        the last one there is by as much as that is smaller than the one before
+        (or that than the one before, for odd and even solutions).
+        """
+        s = self.tableau.n_stages
+        modes = np.matmul(self.tableau.modes[max(0, s - 3) :], K)
+        modes /= self.scale(x, x_new)[:, None]
+        norms = np.sqrt(np.mean(np.abs(modes) ** 2, axis=0)) + TINY
+        decay = norms[1:] / norms[:-1]
+        decay = np.clip(np.max(decay, axis=0), SMALLEST_DECAY, 1.0)
+        return norms[-1] * decay / (2 * s)
+
+    def interpolant(self, mesh, x, K):
+        """Dense output: the collocation polynomials.
+
+        Parameters
+        ----------
+        mesh : ndarray, shape (N + 1,)
+        x : ndarray, shape (n, N + 1)
+        K : ndarray, shape (n, s, N)
+            ``h f`` at the stages.
+
+        Returns
+        -------
+        PiecewisePolynomial
+        """
+        bubble = np.matmul(self.tableau.bubble, K).transpose(1, 0, 2)
+        return PiecewisePolynomial(mesh, x, np.ascontiguousarray(bubble))

@@ -1,0 +1,215 @@
+"""Linear systems of the stages of all steps, and of the steps themselves.
+
+Newton's update of step ``k`` solves
+
+    (I - h A (x) J) dX = R + 1 (x) du_{k-1},        du_k = rho du_{k-1} + d dX + r
+
+with the residuals ``R`` of the stages and ``r`` of the end. Condensed to the
+ends of the steps that is an affine recursion for ``du``.
+
+Updates and residuals are arrays (n, p, N): components, the stages and after them
+the end of the step unless that is the last stage, steps.
+"""
+
+import numpy as np
+
+from ._scan import affine_scan
+
+__all__ = ["CondensedStages", "TransformedStages"]
+
+
+class CondensedStages:
+    """Stages eliminated with the Jacobian of each of them: Newton's own method.
+
+    Parameters
+    ----------
+    tableau : CollocationTableau
+    h : ndarray, shape (N,)
+    jacobians : ndarray, shape (n, n, s, N)
+    """
+
+    def __init__(self, tableau, h, jacobians):
+        self.tableau = tableau
+        self.h = h
+        self.jacobians = jacobians
+        self.matrices = self.response = None
+
+    def first(self, n):
+        """Keep the first `n` steps."""
+        kept = CondensedStages(self.tableau, self.h[:n], self.jacobians[..., :n])
+        if self.matrices is not None:
+            kept.matrices, kept.response = self.matrices[:n], self.response[:n]
+        return kept
+
+    def solve(self, residual):
+        """Solve for the update, shape (n, p, N)."""
+        n, p, n_steps = residual.shape
+        s = self.tableau.n_stages
+        R = residual[:, :s].reshape(n * s, n_steps).T
+        if self.matrices is None:
+            self.matrices = self._assemble()
+            unit = np.repeat(np.eye(n, dtype=residual.dtype), s, axis=0)
+            columns = np.empty((n_steps, n * s, n + 1), dtype=residual.dtype)
+            columns[:, :, :n] = unit
+            columns[:, :, n] = R
+            solved = _solve(self.matrices, columns)
+            self.response, own = solved[:, :, :n], solved[:, :, n]
+        else:
+            own = _solve(self.matrices, R[:, :, None])[:, :, 0]
+        D = self._end(self.response.reshape(n_steps, n, s, n))
+        r = self._end(own.reshape(n_steps, n, s, 1))[:, :, 0]
+        if p > s:
+            D = D + (1 - self.tableau.end_weights.sum()) * np.eye(n)
+            r = r + residual[:, s].T
+        u = affine_scan(D, r)
+        before = np.zeros_like(u)
+        before[1:] = u[:-1]
+        own = own + (self.response @ before[:, :, None])[:, :, 0]
+        update = np.empty(residual.shape, dtype=residual.dtype)
+        update[:, :s] = own.T.reshape(n, s, n_steps)
+        update[:, -1] = u.T
+        return update
+
+    def _assemble(self):
+        """Matrices ``I - h A (x) J``, shape (N, n s, n s), components outside."""
+        n, _, s, n_steps = self.jacobians.shape
+        hJ = np.ascontiguousarray((self.h * self.jacobians).transpose(3, 0, 1, 2))
+        M = hJ[:, :, None] * -self.tableau.a[:, None, :]
+        M = M.reshape(n_steps, n * s, n * s)
+        diagonal = np.arange(n * s)
+        M[:, diagonal, diagonal] += 1
+        return M
+
+    def _end(self, stages):
+        """Combine stages (N, n, s, m) to the end of the step (N, n, m)."""
+        if self.tableau.stiffly_accurate:
+            return stages[:, :, -1]
+        return np.einsum("i,kaim->kam", self.tableau.end_weights, stages)
+
+
+class TransformedStages:
+    """Stages decoupled by the eigenvectors of ``A``: one Jacobian for a step.
+
+    With ``A = T Lambda T^-1`` the system falls apart into one of size ``n`` for
+    every eigenvalue, of complex pairs one of them ([1]_, IV.8). The matrices
+    ``(I - h lambda_i J)^-1`` also give the Jacobian of the step, which is the
+    stability function of ``h J`` in partial fractions.
+
+    Parameters
+    ----------
+    tableau : CollocationTableau
+    h : ndarray, shape (N,)
+    jacobians : ndarray, shape (n, n, N)
+
+    References
+    ----------
+    .. [1] E. Hairer, G. Wanner, "Solving Ordinary Differential Equations II:
+           Stiff and Differential-Algebraic Problems", 2nd ed., Springer, 1996.
+    """
+
+    def __init__(self, tableau, h, jacobians):
+        self.tableau = tableau
+        self.h = h
+        self.jacobians = jacobians
+        self.inverses = None
+
+    def first(self, n):
+        """Keep the first `n` steps."""
+        kept = TransformedStages(self.tableau, self.h[:n], self.jacobians[..., :n])
+        if self.inverses is not None:
+            kept.inverses = [inverse[:n] for inverse in self.inverses]
+        return kept
+
+    def solve(self, residual):
+        """Solve for the update, shape (n, p, N)."""
+        n, p, n_steps = residual.shape
+        s, tableau = self.tableau.n_stages, self.tableau
+        modes = _Modes(tableau, residual.dtype)
+        if self.inverses is None:
+            self.inverses = self._invert(modes)
+        R = residual[:, :s].transpose(2, 1, 0)  # (N, s, n)
+        own = [
+            _apply(inverse, np.tensordot(R, row, axes=(1, 0)))
+            for inverse, row in zip(self.inverses, modes.to_modes, strict=True)
+        ]
+        r = modes.combine(modes.end, own)
+        D = modes.combine(modes.end * modes.ones, self.inverses)
+        if p > s:
+            D = D + (1 - tableau.end_weights.sum()) * np.eye(n)
+            r = r + residual[:, s].T
+        u = affine_scan(D, r)
+        before = np.zeros_like(u)
+        before[1:] = u[:-1]
+        own = [
+            w + one * _apply(inverse, before)
+            for w, one, inverse in zip(own, modes.ones, self.inverses, strict=True)
+        ]
+        update = np.empty(residual.shape, dtype=residual.dtype)
+        for i in range(s):
+            update[:, i] = modes.combine(modes.from_modes[i], own).T
+        update[:, -1] = u.T
+        return update
+
+    def _invert(self, modes):
+        """Inverses of ``I - h lambda J``, one (N, n, n) for each eigenvalue."""
+        hJ = np.ascontiguousarray((self.h * self.jacobians).transpose(2, 0, 1))
+        identity = np.eye(hJ.shape[1])
+        return [_invert(identity - value * hJ) for value in modes.values]
+
+
+class _Modes:
+    """The eigenvalues of ``A`` that are needed, and the way there and back.
+
+    For real problems one of each complex pair serves for both.
+    """
+
+    def __init__(self, tableau, dtype):
+        values, vectors, inverse = tableau.eigen
+        self.real = np.dtype(dtype).kind != "c"
+        keep = values.imag >= 0 if self.real else np.full(len(values), True)
+        single = values.imag == 0 if self.real else keep
+        self.weights = np.where(single, 1.0, 2.0)[keep]
+        self.values = [v.real if v.imag == 0 else v for v in values[keep]]
+        self.to_modes = inverse[keep]
+        self.from_modes = vectors[:, keep]
+        self.ones = self.to_modes.sum(axis=1)
+        self.end = tableau.end_weights @ self.from_modes
+
+    def combine(self, coefficients, arrays):
+        """Weighted sum over the modes, real for real problems."""
+        total = 0.0
+        for c, weight, array in zip(coefficients, self.weights, arrays, strict=True):
+            term = weight * c * array
+            total = total + (term.real if self.real else term)
+        return total
+
+
+def _apply(matrices, vectors):
+    """Products of matrices (N, n, n) and vectors (N, n)."""
+    return (matrices @ vectors[:, :, None])[:, :, 0]
+
+
+def _solve(matrices, columns):
+    """Solve many systems; NaN where a matrix is singular."""
+    try:
+        return np.linalg.solve(matrices, columns)
+    except np.linalg.LinAlgError:
+        return _one_by_one(np.linalg.solve, matrices, columns)
+
+
+def _invert(matrices):
+    """Invert many matrices; NaN where one is singular."""
+    try:
+        return np.linalg.inv(matrices)
+    except np.linalg.LinAlgError:
+        return _one_by_one(np.linalg.inv, matrices)
+
+
+def _one_by_one(operation, *arrays):
+    results = []
+    for items in zip(*arrays, strict=True):
+        try:
+            results.append(operation(*items))
+        except np.linalg.LinAlgError:
+            results.append(np.full_like(items[-1], np.nan))
+    return np.stack(results)
