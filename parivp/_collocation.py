@@ -10,8 +10,9 @@ from scipy.integrate import LSODA, Radau
 from ._dense_output import PiecewisePolynomial
 from ._discretization import TINY, Discretization
 from ._jacobian import DifferencedJacobian
+from ._predictor import Predictor
 from ._single_steps import SingleSteps
-from ._stage_systems import CondensedStages, TransformedStages
+from ._stage_systems import BandedStages, CondensedStages, TransformedStages
 
 __all__ = ["Collocation"]
 
@@ -36,19 +37,32 @@ class Collocation(Discretization):
     """
 
     tableau_kind = "implicit"
-    predictors = (LSODA, Radau)
-    predictor_rtol = 1e-3
 
-    def __init__(self, tableau, rhs, jac, rtol, atol):
+    def __init__(self, tableau, rhs, jac, rtol, atol, structure=None):
         super().__init__(tableau, rhs, jac, rtol, atol)
-        self.jacobian = jac or DifferencedJacobian(rhs)
+        self.structure = structure
+        # LSODA would need twice the band for real and imaginary parts
+        complex_band = structure is not None and rhs.dtype.kind == "c"
+        classes = (Radau,) if complex_band else (LSODA, Radau)
+        self.predictor = Predictor(classes, 1e-4, slopes=False, structure=structure)
+        self.jacobian = jac or DifferencedJacobian(rhs, structure)
         self._alone = None
         self.nlu = 0
+
+    @property
+    def njev(self):
+        """Number of points at which the Jacobian was evaluated."""
+        return self.jacobian.njev
 
     def step_storage(self, y):
         """Numbers that one step of a window takes."""
         n, s = y.size, self.tableau.n_stages
-        return (s * n) ** 2 + 4 * s * n * (n + 1)
+        if self.structure is not None:
+            width = 2 * self.structure.lower + self.structure.upper + 1
+            return n * (s * (width + 4) + 2 * self.structure.groups.max())
+        if n * s <= LARGEST_CONDENSED:
+            return (s * n) ** 2 + 4 * s * n * (n + 1)
+        return 2 * (s + 1) * n**2
 
     # -- the system of all steps -----------------------------------------
 
@@ -79,14 +93,20 @@ class Collocation(Discretization):
         residual, F = self.residual(mesh, left, Y)
         n, s = len(Y), self.tableau.n_stages
         times, X, h = self._times(mesh), Y[:, :s], np.diff(mesh)
-        self.nlu += len(h)
         if n * s <= LARGEST_CONDENSED:
+            self.nlu += len(h)
             J = self.jacobian(times.ravel(), X.reshape(n, -1), F.reshape(n, -1))
             J = J.reshape(n, n, s, -1)
             return residual, F, CondensedStages(self.tableau, h, J)
         k = s // 2
         J = self.jacobian(times[k], X[:, k], F[:, k])
-        return residual, F, TransformedStages(self.tableau, h, J)
+        return residual, F, self.frozen(h, J)
+
+    def frozen(self, h, J):
+        """The linear system with one Jacobian for each step."""
+        self.nlu += len(h)
+        system = TransformedStages if self.structure is None else BandedStages
+        return system(self.tableau, h, J)
 
     def reach(self, x, Y, residual):
         """How far every component goes in the guess, (n, 1), nowhere zero."""
@@ -126,12 +146,6 @@ class Collocation(Discretization):
         """Values of `fun` at the stages, shape (n, s, N)."""
         n = len(X)
         return self.rhs(times.ravel(), X.reshape(n, -1)).reshape(X.shape)
-
-    def frozen(self, mesh, left, Y, jacobian):
-        """Residual, values and linear system, one Jacobian (n, n, N) for a step."""
-        residual, F = self.residual(mesh, left, Y)
-        self.nlu += left.shape[1]
-        return residual, F, TransformedStages(self.tableau, np.diff(mesh), jacobian)
 
     # -- one step alone -----------------------------------------------------
 

@@ -10,6 +10,7 @@ from scipy.integrate import LSODA, RK45
 from ._array_namespace import array_namespace
 from ._dense_output import PiecewisePolynomial
 from ._jacobian import UserJacobian, increments
+from ._predictor import Predictor
 from ._scan import affine_scan
 
 __all__ = ["Discretization", "ExplicitRungeKutta"]
@@ -101,8 +102,7 @@ class ExplicitRungeKutta(Discretization):
     """
 
     tableau_kind = "explicit"
-    predictors = (LSODA, RK45)
-    predictor_rtol = 1e-4
+    predictor = Predictor((LSODA, RK45), 1e-4)
 
     def __init__(self, tableau, rhs, jac, rtol, atol):
         super().__init__(tableau, rhs, jac, rtol, atol)

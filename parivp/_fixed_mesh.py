@@ -131,7 +131,7 @@ class FixedMeshLoop(WindowLoop):
         if self.guess is None or self.direction * (self.guess.t[-1] - mesh[1]) < 0:
             tighten = PREDICTOR_RTOL / float(np.max(settings.rtol))
             self.guess = predict(
-                self.discretization.predictors,
+                self.discretization.predictor,
                 self.discretization.rhs,
                 self.t,
                 self.y,

@@ -53,6 +53,50 @@ class UserJacobian(ManyPoints):
         return self.n_points
 
 
+class StructuredJacobian:
+    """A sparse Jacobian given by the user, evaluated point by point.
+
+    Parameters
+    ----------
+    jac : callable or sparse matrix
+        ``jac(t, y)``, or its constant value.
+    structure : Structure
+    """
+
+    time_vectorized = False
+
+    def __init__(self, jac, structure):
+        self.jac = jac
+        self.structure = structure
+        self.njev = 0
+
+    def strict(self, t, y, f=None):
+        """Jacobians at points, a `BandedJacobians`; what is raised arrives."""
+        if not callable(self.jac):
+            entries = self.structure.from_matrix(self.jac)[:, None]
+            return self.structure.from_entries(np.repeat(entries, len(t), axis=1))
+        self.njev += len(t)
+        entries = [
+            self.structure.from_matrix(self.jac(float(t[k]), y[:, k].copy()))
+            for k in range(len(t))
+        ]
+        return self.structure.from_entries(np.stack(entries, axis=1))
+
+    def __call__(self, t, y, f=None):
+        """Jacobians at points computed ahead; NaN where one raises."""
+        try:
+            return self.strict(t, y)
+        except ValueError:
+            raise
+        except Exception:
+            n_entries = len(self.structure.rows)
+            return self.structure.from_entries(np.full((n_entries, len(t)), np.nan))
+
+    def single(self, t, y):
+        """Jacobian at one point; what it raises arrives."""
+        return self.strict(np.array([t]), y[:, None])
+
+
 class DifferencedJacobian:
     """The Jacobian of a right-hand side by forward differences.
 
@@ -62,14 +106,17 @@ class DifferencedJacobian:
     ----------
     rhs : callable
         ``rhs(t, y)`` at many points, shapes (m,), (n, m) and (n, m).
+    structure : Structure, optional
+        Columns that share no row are differenced together.
     """
 
-    def __init__(self, rhs):
+    def __init__(self, rhs, structure=None):
         self.rhs = rhs
+        self.structure = structure
         self.njev = 0
 
     def __call__(self, t, y, f=None):
-        """Jacobians at points ordered along the trajectory, shape (n, n, m).
+        """Jacobians at points ordered along the trajectory.
 
         Parameters
         ----------
@@ -77,35 +124,48 @@ class DifferencedJacobian:
         y : ndarray, shape (n, m)
         f : ndarray, shape (n, m), optional
             Values of the right-hand side there, if they are known.
+
+        Returns
+        -------
+        ndarray, shape (n, n, m), or BandedJacobians
         """
         n, m = y.shape
         self.njev += m
         f = self.rhs(t, y) if f is None else f
         eps = increments(y)
-        J = np.empty((n, n, m), dtype=y.dtype)
-        block = max(16, CACHED // n**2)
-        for start in range(0, m, block):
-            part = slice(start, start + block)
-            J[..., part] = self._differences(
-                t[part], y[:, part], f[:, part], eps[:, part]
-            )
-        return J
+        groups = np.arange(n) if self.structure is None else self.structure.groups
+        block = max(16, CACHED // (n * (groups.max(initial=0) + 1)))
+        parts = [
+            self._block(groups, t[part], y[:, part], f[:, part], eps[:, part])
+            for part in (slice(k, k + block) for k in range(0, m, block))
+        ]
+        values = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
+        return values if self.structure is None else self.structure.from_entries(values)
 
-    def _differences(self, t, y, f, eps):
-        """Columns of the Jacobians, all of them from one call."""
+    def _block(self, groups, t, y, f, eps):
+        """Differences in one direction for each group, all from one call."""
         n, m = y.shape
-        copies = np.repeat(y[:, None], n, axis=1)
+        n_groups = groups.max(initial=0) + 1
+        copies = np.repeat(y[:, None], n_groups, axis=1)
         j = np.arange(n)
-        copies[j, j] += eps
-        used = (copies[j, j] - y).real  # what rounding has left of the increments
-        values = self.rhs(np.tile(t, n), copies.reshape(n, -1)).reshape(n, n, m)
-        return (values - f[:, None]) / used
+        copies[j, groups] += eps
+        used = (copies[j, groups] - y).real  # what rounding has left of eps
+        values = self.rhs(np.tile(t, n_groups), copies.reshape(n, -1))
+        values = values.reshape(n, n_groups, m) - f[:, None]
+        if self.structure is None:
+            return values / used
+        rows, columns = self.structure.rows, self.structure.columns
+        return values[rows, groups[columns]] / used[columns]
 
 
-def wrap_jacobian(jac, t0, y0, *, time_vectorized=None):
+def wrap_jacobian(jac, t0, y0, *, time_vectorized=None, structure=None):
     """Turn the option `jac` into a function of many points, or None."""
     if jac is None:
         return None
+    if structure is not None:
+        wrapped = StructuredJacobian(jac, structure)
+        wrapped.single(t0, y0)
+        return wrapped
     n = y0.size
     if callable(jac):
         wrapped = UserJacobian(jac, n, y0.dtype, time_vectorized=time_vectorized)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ._array_namespace import array_namespace, errstate
+from ._array_namespace import array_namespace, errstate, running_max
 
 __all__ = ["NewtonResult", "newton"]
 
@@ -148,6 +148,9 @@ def newton(
                 rate = norm / max(float(xp.max(previous[: U.shape[-1]])), TINY)
                 left = 1.0 if exact else _series(rate)
             state.n_converged = _first(xp, ~((norms == 0) | (left * norms <= 1.0)))
+            if iteration > 0 and shorten and state.n_converged < norms.shape[0]:
+                head = _converged_head(xp, norms, previous[: U.shape[-1]])
+                state.n_converged = max(state.n_converged, head)
             n_growing += iteration > 0 and rate > 1
             if state.n_converged == norms.shape[0] or (shorten and n_growing > 1):
                 break
@@ -211,6 +214,16 @@ def _after_first(deviation, trusted):
     of more than twice the tolerance from passing unverified.
     """
     return min(max(10 * deviation, 0.05), 1.0) if trusted else math.inf
+
+
+def _converged_head(xp, norms, previous):
+    """Count the leading steps that converge well by themselves.
+
+    Updates act forward only, so that what later steps do does not matter.
+    """
+    rate = running_max(xp, norms) / (running_max(xp, previous) + TINY)
+    left = xp.where(rate < 0.5, rate / (1.0 - rate), xp.asarray(math.inf))
+    return _first(xp, ~((norms == 0) | (left * norms <= 1.0)))
 
 
 def _series(rate):

@@ -96,10 +96,7 @@ class WindowSolver(OdeSolver):
             vectorized=vectorized,
             time_vectorized=time_vectorized,
         )
-        self._jac = wrap_jacobian(jac, t0, self.y, time_vectorized=time_vectorized)
-        discretization = self.discretization_class(
-            self.tableau, self._rhs, self._jac, rtol, atol
-        )
+        discretization = self._discretize(jac, t0, rtol, atol, time_vectorized)
         loop = (discretization, float(t0), self.y.copy(), float(t_bound), settings)
         if mesh is None:
             self.loop = WindowLoop(*loop)
@@ -162,6 +159,11 @@ class WindowSolver(OdeSolver):
             self._rhs.deadline = deadline
             if broadcast and not self._rhs.time_vectorized and self.loop.nit > 0:
                 self.loop.suspect = True
+
+    def _discretize(self, jac, t0, rtol, atol, time_vectorized):
+        """Make the discretization."""
+        jac = wrap_jacobian(jac, t0, self.y, time_vectorized=time_vectorized)
+        return self.discretization_class(self.tableau, self._rhs, jac, rtol, atol)
 
     def _find_tableau(self, name, mesh):
         """Find the tableau of that name, if it can do what is asked."""

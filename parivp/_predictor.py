@@ -6,10 +6,12 @@ It supplies the guess Newton's method starts from, and a first mesh.
 import contextlib
 import threading
 import warnings
+from dataclasses import dataclass
 
 import numpy as np
+from scipy.integrate import LSODA
 
-__all__ = ["Trajectory", "predict"]
+__all__ = ["Predictor", "Trajectory", "predict"]
 
 
 class Trajectory:
@@ -40,15 +42,39 @@ class Trajectory:
         return ((c[0] * s + c[1]) * s + c[2]) * s + c[3]
 
 
-def predict(
-    predictors, rhs, t, y, t_bound, n_steps, *, rtol, atol, max_step, stiff=False
-):
-    """Integrate loosely from (t, y) for `n_steps` steps or to `t_bound`.
+@dataclass(frozen=True)
+class Predictor:
+    """How the guess for a window is made.
 
-    Of the `predictors`, classes of SciPy, the first that can make a step is used.
-    LSODA costs about two evaluations and a few microseconds a step, a fraction of
-    what the Runge-Kutta classes cost, and switches to its stiff formulas by
-    itself, but cannot run inside a function that LSODA itself is integrating.
+    Attributes
+    ----------
+    classes : tuple of OdeSolver
+        Of these classes of SciPy the first that can make a step is used. LSODA
+        costs about two evaluations and a few microseconds a step, a fraction of
+        what the Runge-Kutta classes cost, and switches to its stiff formulas by
+        itself, but cannot run inside a function that LSODA itself is
+        integrating.
+    rtol : float
+        Relative tolerance that is good enough.
+    slopes : bool
+        Whether to interpolate with the values of the right-hand side. In stiff
+        problems they amplify the errors of the states.
+    structure : Structure or None
+        That of the Jacobian, for systems with a sparse one.
+    """
+
+    classes: tuple
+    rtol: float
+    slopes: bool = True
+    structure: object = None
+
+    def loosening(self, rtol):
+        """How much looser than the tolerances it is at least."""
+        return self.rtol / float(np.max(rtol))
+
+
+def predict(predictor, rhs, t, y, t_bound, n_steps, *, rtol, atol, max_step):
+    """Integrate loosely from (t, y) for `n_steps` steps or to `t_bound`.
 
     Returns
     -------
@@ -56,25 +82,24 @@ def predict(
         None if no step could be made. What `rhs` raises ends the trajectory,
         as do states that are not finite: they were computed ahead.
     """
-    for predictor in predictors:
-        ts, ys = _run(predictor, rhs, t, y, t_bound, n_steps, rtol, atol, max_step)
+    limits = (t_bound, n_steps, rtol, atol, max_step)
+    for cls in predictor.classes:
+        ts, ys = _run(cls, predictor.structure, rhs, t, y, *limits)
         if len(ts) > 1:
             break
     else:
         return None
     ts, ys = np.array(ts), np.array(ys).T
-    if np.iscomplexobj(y):
+    if np.iscomplexobj(y) and not np.iscomplexobj(ys):
         ys = np.ascontiguousarray(ys[::2] + 1j * ys[1::2])
     moved = np.abs(np.diff(ts)) > 10 * np.spacing(np.abs(ts[1:]))
-    f = None if stiff else rhs(ts, ys)
-    good = np.isfinite(ys).all(axis=0)
-    if not stiff:
-        good &= np.isfinite(f).all(axis=0)
+    f = rhs(ts, ys) if predictor.slopes else ys
+    good = np.isfinite(f).all(axis=0) & np.isfinite(ys).all(axis=0)
     good[1:] &= moved
     m = len(ts) if good.all() else int(np.argmin(good))
     if m == 1:
         return None
-    return Trajectory(ts[:m], ys[:, :m], None if stiff else f[:, :m])
+    return Trajectory(ts[:m], ys[:, :m], f[:, :m] if predictor.slopes else None)
 
 
 def _monotone_slopes(t, y):
@@ -97,22 +122,14 @@ def _monotone_slopes(t, y):
     return slopes
 
 
-def _run(predictor, rhs, t, y, t_bound, n_steps, rtol, atol, max_step):
-    """Run a sequential solver; return times and states, in real arithmetic."""
-    fun = rhs.single if rhs.vectorized else rhs.fun
-    if np.iscomplexobj(y):
-        y = y.view(float)
-        rtol = np.repeat(rtol, 2) if np.ndim(rtol) else rtol
-        atol = np.repeat(atol, 2) if np.ndim(atol) else atol
-
-        def fun(t, y):
-            return rhs.single(t, y.view(complex)).view(float)
-
+def _run(cls, structure, rhs, t, y, t_bound, n_steps, rtol, atol, max_step):
+    """Run a sequential solver; return times and states, perhaps in real form."""
+    fun, y, rtol, atol, back, options = _adapt(cls, structure, rhs, y, rtol, atol)
     ts, ys, solver = [t], [y], None
     with _without_warnings(), np.errstate(all="ignore"):
         try:
-            solver = predictor(
-                fun, t, y, t_bound, rtol=rtol, atol=atol, max_step=max_step
+            solver = cls(
+                fun, t, y, t_bound, rtol=rtol, atol=atol, max_step=max_step, **options
             )
             while solver.status == "running" and len(ts) <= n_steps:
                 rhs.check_deadline()
@@ -126,7 +143,43 @@ def _run(predictor, rhs, t, y, t_bound, n_steps, rtol, atol, max_step):
         finally:
             if fun is rhs.fun and solver is not None:
                 rhs.n_points += solver.nfev
-    return ts, ys
+    return ts, ys if back is None else [y[back] for y in ys]
+
+
+def _adapt(cls, structure, rhs, y, rtol, atol):
+    """Write the problem as the solver takes it.
+
+    Returns
+    -------
+    fun, y, rtol, atol
+        In real arithmetic, and with the components in the order of the band,
+        where LSODA needs it.
+    back : ndarray or None
+        The place of every component in that order.
+    options : dict
+    """
+    fun = rhs.single if rhs.vectorized else rhs.fun
+    if structure is not None and cls is not LSODA:
+        return fun, y, rtol, atol, None, {"jac_sparsity": structure.pattern}
+    if np.iscomplexobj(y):
+        rtol = np.repeat(rtol, 2) if np.ndim(rtol) else rtol
+        atol = np.repeat(atol, 2) if np.ndim(atol) else atol
+
+        def real(t, y):
+            return rhs.single(t, y.view(complex)).view(float)
+
+        return real, y.view(float), rtol, atol, None, {}
+    if structure is None:
+        return fun, y, rtol, atol, None, {}
+    order, place = structure.order, structure.place
+
+    def reordered(t, y):
+        return rhs.single(t, y[place])[order]
+
+    rtol = rtol[order] if np.ndim(rtol) else rtol
+    atol = atol[order] if np.ndim(atol) else atol
+    bands = {"lband": structure.lower, "uband": structure.upper}
+    return reordered, y[order], rtol, atol, place, bands
 
 
 @contextlib.contextmanager

@@ -1,7 +1,9 @@
 """ScanNewtonImplicit: implicit collocation methods, parallel in time."""
 
 from ._collocation import Collocation
+from ._jacobian import wrap_jacobian
 from ._ode_solver import WindowSolver
+from ._structure import find_structure
 
 __all__ = ["ScanNewtonImplicit"]
 
@@ -11,3 +13,15 @@ class ScanNewtonImplicit(WindowSolver):
 
     discretization_class = Collocation
     default_tableau = "RadauIIA9"
+
+    def __init__(self, fun, t0, y0, t_bound, *args, jac_sparsity=None, **options):
+        self._sparsity = jac_sparsity
+        super().__init__(fun, t0, y0, t_bound, *args, **options)
+
+    def _discretize(self, jac, t0, rtol, atol, time_vectorized):
+        value = jac(t0, self.y.copy()) if callable(jac) else jac
+        structure = find_structure(value, self._sparsity, self.n)
+        jac = wrap_jacobian(
+            jac, t0, self.y, time_vectorized=time_vectorized, structure=structure
+        )
+        return Collocation(self.tableau, self._rhs, jac, rtol, atol, structure)

@@ -28,7 +28,7 @@ class SingleSteps:
         self.discretization = copy.copy(whole)
         self.discretization.rhs = _Strict(whole.rhs)
         self.discretization.linearize = self._linearize
-        differences = DifferencedJacobian(self.discretization.rhs)
+        differences = DifferencedJacobian(self.discretization.rhs, whole.structure)
         self.jacobian = whole.jac.strict if whole.jac else differences
         self.kept = self.last = None
 
@@ -58,9 +58,12 @@ class SingleSteps:
         return failed[:, 0], failed[:, : disc.tableau.n_stages]
 
     def _linearize(self, mesh, left, Y):
+        residual, F = self.discretization.residual(mesh, left, Y)
         if self.kept is None:
             self.kept = self.jacobian(mesh[:1], left)
-        return self.discretization.frozen(mesh, left, Y, self.kept)
+            if not self.whole.jac:
+                self.whole.jacobian.njev += 1
+        return residual, F, self.whole.frozen(np.diff(mesh), self.kept)
 
     def _extrapolate(self, mesh, y):
         """Guess by the polynomial of the step before, if this one follows."""

@@ -122,6 +122,7 @@ class WindowLoop:
         self.n_graded = 0
         self.n_single = BLOCK // 2  # single steps between windows that fail
         self.trial = None  # mesh and guess left over from the last window
+        self.failures = 0
         # steps of the predictor to one of the mesh, at first as observed
         rtol = float(np.min(self.settings.rtol))
         self.ratio = 5.0 * (1e3 * rtol) ** -self.discretization.error_exponent
@@ -208,7 +209,11 @@ class WindowLoop:
 
     def parallel_pays(self):
         """Whether windows can be solved at once, and faster than step by step."""
-        few = self.y.size <= LARGEST_SYSTEM or self.settings.window is not None
+        few = (
+            self.y.size <= LARGEST_SYSTEM
+            or self.settings.window is not None
+            or self.discretization.tableau_kind == "implicit"
+        )
         return (
             few
             and self.discretization.rhs.time_vectorized is not False
@@ -238,7 +243,10 @@ class WindowLoop:
             max_iter=self.settings.max_newton or MAX_NEWTON,
         )
         self.record(result)
-        if TRACE: print(f" window {self.window} fresh={fresh} t={self.t:.4g} N={len(mesh)-1} conv={result.n_converged} it={len(result.residuals)} dev={result.deviation:.1e}")
+        if TRACE:
+            print(
+                f" window {self.window} fresh={fresh} t={self.t:.4g} N={len(mesh) - 1} conv={result.n_converged} it={len(result.residuals)} dev={result.deviation:.1e}"
+            )
         if not self.confirm(result):
             return None
         if result.n_converged == 0:
@@ -266,7 +274,7 @@ class WindowLoop:
         # the predictor may be loose: Newton's method squares its error
         loosen = self._loosening()
         guess = predict(
-            self.discretization.predictors,
+            self.discretization.predictor,
             self.discretization.rhs,
             self.t,
             self.y,
@@ -275,7 +283,6 @@ class WindowLoop:
             rtol=settings.rtol * loosen,
             atol=settings.atol * loosen,
             max_step=settings.max_step,
-            stiff=self.discretization.tableau_kind == "implicit",
         )
         if guess is None:
             return None, None
@@ -328,7 +335,7 @@ class WindowLoop:
         guess on the mesh proper.
         """
         disc = self.discretization
-        coarse = self._loosening() ** COARSENESS
+        coarse = max(1.0, self._loosening()) ** COARSENESS
         _, Y = self._guessed(mesh, guess)
         result = newton(
             disc,
@@ -340,7 +347,11 @@ class WindowLoop:
         )
         self.record(result)
         n = result.n_converged
-        if TRACE: print(f"   fit N={len(mesh)-1} conv={n} it={len(result.residuals)} dev={result.deviation:.1e}", end=" ")
+        if TRACE:
+            print(
+                f"   fit N={len(mesh) - 1} conv={n} it={len(result.residuals)} dev={result.deviation:.1e}",
+                end=" ",
+            )
         if n == 0:
             return None, None, None
         result.cut(n)
@@ -348,7 +359,8 @@ class WindowLoop:
         mesh, x, K = result.mesh, result.x, disc.stages(result)
         h = np.abs(np.diff(mesh))
         error = disc.error_norm(h, K, x[:, :-1], x[:, 1:])
-        if TRACE: print(f"err max {error.max():.1e} med {np.median(error):.1e}")
+        if TRACE:
+            print(f"err max {error.max():.1e} med {np.median(error):.1e}")
         pieces = h / self._wanted(h, error)
         if hasattr(guess, "coefficients"):
             used = np.searchsorted(self.direction * guess.t, self.direction * mesh[-1])
@@ -374,13 +386,15 @@ class WindowLoop:
         error = disc.error_norm(h, K, x[:, :-1], x[:, 1:])
         wanted = self._wanted(h, error)
         n = prefix_below(error, 1.0)
-        if TRACE: print(f"   judge: accept {n} of {n_converged}, err max {error.max():.1e}")
+        if TRACE:
+            print(f"   judge: accept {n} of {n_converged}, err max {error.max():.1e}")
         if n > 0 and not np.all(np.isfinite(self._derivative(mesh[n], x[:, n]))):
             n -= 1  # no step could start there
         if n < n_converged:
             left = mesh[n:]
             guess = disc.interpolant(left, x[:, n:], K[..., n:])
-            self.trial = self._remesh(left, wanted[n:]), guess
+            pieces = smooth(np.abs(h[n:]) / wanted[n:])
+            self.trial = self._remesh(left, np.abs(h[n:]) / pieces), guess
         if n == 0:
             self.h_next = wanted[0]
             return None
@@ -412,7 +426,7 @@ class WindowLoop:
         """
         mesh, left, Y, residual, _ = result.guess
         n, disc = left.shape[1] - 1, self.discretization
-        close = result.deviation < self.abrupt * disc.predictor_rtol
+        close = result.deviation < self.abrupt * disc.predictor.rtol
         if close or self.settings.initial_guess is not None or n < 1:
             return True
         scale = disc.scale(left[:, :n], Y[:, -1, :n]) * self._loosening()
@@ -427,8 +441,13 @@ class WindowLoop:
 
     def _loosening(self):
         """How much looser than the tolerances the predictor is."""
-        return max(
-            1.0, self.discretization.predictor_rtol / float(np.max(self.settings.rtol))
+        loosening = self.discretization.predictor.rtol / float(
+            np.max(self.settings.rtol)
+        )
+        return (
+            loosening
+            if self.discretization.tableau_kind == "implicit"
+            else max(1.0, loosening)
         )
 
     def record(self, result):
@@ -439,7 +458,9 @@ class WindowLoop:
     # -- sizes ---------------------------------------------------------------
 
     def _newton_tol(self, x, size):
-        kappa = self.settings.newton_tol or NEWTON_TOL
+        kappa = self.settings.newton_tol or (
+            1e-3 if self.discretization.tableau_kind == "implicit" else NEWTON_TOL
+        )
         return kappa * self.discretization.scale(x[:, :-1], x[:, 1:])
 
     def _wanted(self, h, error):
@@ -468,7 +489,7 @@ class WindowLoop:
         elif result.n_converged < n_asked:
             share = max(result.n_converged / n_asked, 0.25)
             self.window = max(SMALLEST_WINDOW, int(share * self.window))
-        elif (dev := getattr(self, 'deviation', result.deviation)) < HARD:
+        elif (dev := getattr(self, "deviation", result.deviation)) < HARD:
             growth = 4 if dev < EASY else 2
             self.window = min(LARGEST_WINDOW, growth * self.window)
 
@@ -476,10 +497,20 @@ class WindowLoop:
         """Go over to single steps where the window has not paid."""
         n_steps = 0 if segment is None else len(segment.t) - 1
         cost = ITERATION_COST * (1 + self.y.size / 8)
+        if self.discretization.tableau_kind == "implicit":
+            cost = 0.3
         if n_steps >= cost * n_iterations or self.t == self.t_bound:
             self.n_single = BLOCK // 2
+        elif (
+            self.discretization.tableau_kind == "implicit"
+            and self.failures < 3
+            and self.trial
+        ):
+            self.failures += n_steps == 0
+            return
         elif self.settings.window is None or segment is None:
             self._give_up()
+        self.failures = 0
 
     def _shrink(self):
         """Try a quarter of the window next, in the end single steps."""

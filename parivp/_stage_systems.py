@@ -11,11 +11,14 @@ Updates and residuals are arrays (n, p, N): components, the stages and after the
 the end of the step unless that is the last stage, steps.
 """
 
+from dataclasses import replace
+
 import numpy as np
+from scipy.linalg import get_lapack_funcs
 
 from ._scan import affine_scan
 
-__all__ = ["CondensedStages", "TransformedStages"]
+__all__ = ["BandedStages", "CondensedStages", "TransformedStages"]
 
 
 class CondensedStages:
@@ -133,7 +136,8 @@ class TransformedStages:
             for inverse, row in zip(self.inverses, modes.to_modes, strict=True)
         ]
         r = modes.combine(modes.end, own)
-        D = modes.combine(modes.end * modes.ones, self.inverses)
+        weights = [end * one for end, one in zip(modes.end, modes.ones, strict=True)]
+        D = modes.combine(weights, self.inverses)
         if p > s:
             D = D + (1 - tableau.end_weights.sum()) * np.eye(n)
             r = r + residual[:, s].T
@@ -157,6 +161,95 @@ class TransformedStages:
         return [_invert(identity - value * hJ) for value in modes.values]
 
 
+class BandedStages:
+    """Stages decoupled as in `TransformedStages`, for Jacobians in band form.
+
+    The Jacobians of the steps are full where those of the right-hand side have a
+    band, so that they are not formed: the recursion goes from step to step with
+    the factorized band matrices ``I - h lambda J``.
+
+    Parameters
+    ----------
+    tableau : CollocationTableau
+    h : ndarray, shape (N,)
+    jacobians : BandedJacobians
+    """
+
+    def __init__(self, tableau, h, jacobians):
+        self.tableau = tableau
+        self.h = h
+        self.banded = jacobians
+        self.factors = None
+
+    @property
+    def jacobians(self):
+        """The band matrices, steps last."""
+        return self.banded.band
+
+    def first(self, n):
+        """Keep the first `n` steps."""
+        banded = replace(self.banded, band=self.banded.band[..., :n])
+        kept = BandedStages(self.tableau, self.h[:n], banded)
+        kept.factors = self.factors
+        return kept
+
+    def solve(self, residual):
+        """Solve for the update, shape (n, p, N)."""
+        n, p, n_steps = residual.shape
+        s, tableau, order = self.tableau.n_stages, self.tableau, self.banded.order
+        modes = _Modes(tableau, residual.dtype)
+        if self.factors is None:
+            self.factors = self._factorize(modes)
+        R = [np.tensordot(row, residual[order, :s], (0, 1)) for row in modes.to_modes]
+        rho = 1 - tableau.end_weights.sum()
+        update = np.empty(residual.shape, dtype=residual.dtype)
+        u = np.zeros(n, dtype=residual.dtype)
+        for k in range(n_steps):
+            W = [
+                solve(R[i][:, k] + modes.ones[i] * u)
+                for i, solve in enumerate(self.factors[k])
+            ]
+            u = rho * u + modes.combine(modes.end, W)
+            if p > s:
+                u = u + residual[order, s, k]
+            for i in range(s):
+                update[order, i, k] = modes.combine(modes.from_modes[i], W)
+            update[order, -1, k] = u
+        return update
+
+    def _factorize(self, modes):
+        """Solvers with the matrices of every step, one for each eigenvalue."""
+        lower, upper = self.banded.lower, self.banded.upper
+        bands = np.moveaxis(self.h * self.banded.band, -1, 0)
+        factors = []
+        for band in bands:
+            solvers = []
+            for value in modes.values:
+                matrix = np.zeros(
+                    (2 * lower + upper + 1, band.shape[1]),
+                    dtype=np.result_type(band, value),
+                    order="F",
+                )
+                matrix[lower:] = -value * band
+                matrix[lower + upper] += 1
+                solvers.append(_band_solver(matrix, lower, upper))
+            factors.append(solvers)
+        return factors
+
+
+def _band_solver(matrix, lower, upper):
+    """Factorize a band matrix; return a function that solves with it."""
+    gbtrf, gbtrs = get_lapack_funcs(("gbtrf", "gbtrs"), (matrix,))
+    lu, pivots, info = gbtrf(matrix, lower, upper, overwrite_ab=True)
+
+    def solve(b):
+        if info != 0:
+            return np.full_like(b, np.nan)
+        return gbtrs(lu, lower, upper, b, pivots)[0]
+
+    return solve
+
+
 class _Modes:
     """The eigenvalues of ``A`` that are needed, and the way there and back.
 
@@ -170,9 +263,13 @@ class _Modes:
         single = values.imag == 0 if self.real else keep
         self.weights = np.where(single, 1.0, 2.0)[keep]
         self.values = [v.real if v.imag == 0 else v for v in values[keep]]
-        self.to_modes = inverse[keep]
+        # rows that belong to real eigenvalues are real
+        self.to_modes = [
+            row.real if value.imag == 0 and self.real else row
+            for value, row in zip(values[keep], inverse[keep], strict=True)
+        ]
         self.from_modes = vectors[:, keep]
-        self.ones = self.to_modes.sum(axis=1)
+        self.ones = [row.sum() for row in self.to_modes]
         self.end = tableau.end_weights @ self.from_modes
 
     def combine(self, coefficients, arrays):

@@ -1,0 +1,138 @@
+"""Sparse Jacobians, brought to band form by reordering.
+
+A band matrix is stored as by LAPACK: entry (i, j) in row ``upper + i - j`` and
+column j.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import coo_array, csc_array, csr_array, issparse
+from scipy.sparse.csgraph import reverse_cuthill_mckee
+
+__all__ = ["BandedJacobians", "Structure", "find_structure"]
+
+# A band pays if it fills at most this fraction of the matrix, and the system has
+# at least so many unknowns: below, dense matrices of all steps at once are faster.
+WIDEST, SMALLEST_SYSTEM = 1 / 3, 30
+
+
+@dataclass
+class BandedJacobians:
+    """Jacobians at many points, in band form.
+
+    Attributes
+    ----------
+    band : ndarray, shape (lower + upper + 1, n, m)
+    lower, upper : int
+        Numbers of diagonals below and above the main one.
+    order : ndarray, shape (n,)
+        The component at each place of the band matrix.
+    """
+
+    band: np.ndarray
+    lower: int
+    upper: int
+    order: np.ndarray
+
+
+class Structure:
+    """Positions of the entries of a sparse Jacobian.
+
+    Parameters
+    ----------
+    pattern : sparse array, shape (n, n)
+        Its stored entries are those that may differ from zero.
+    """
+
+    def __init__(self, pattern):
+        pattern = csr_array(pattern)
+        n = pattern.shape[0]
+        self.order = reverse_cuthill_mckee(pattern, symmetric_mode=False)
+        self.place = np.empty(n, dtype=int)
+        self.place[self.order] = np.arange(n)
+        self.pattern = pattern
+        entries = coo_array(pattern)
+        self.rows, self.columns = entries.coords
+        offset = self.place[self.rows] - self.place[self.columns]
+        self.lower = int(max(offset.max(initial=0), 0))
+        self.upper = int(max(-offset.min(initial=0), 0))
+        self.groups = _group_columns(csc_array(pattern))
+        self.pays = n >= SMALLEST_SYSTEM and self.lower + self.upper + 1 <= WIDEST * n
+
+    def from_entries(self, values):
+        """Band form of Jacobians from their entries, shape (n_entries, m)."""
+        band = np.zeros(
+            (self.lower + self.upper + 1, len(self.order), values.shape[1]),
+            dtype=values.dtype,
+        )
+        i, j = self.place[self.rows], self.place[self.columns]
+        band[self.upper + i - j, j] = values
+        return BandedJacobians(band, self.lower, self.upper, self.order)
+
+    def from_matrix(self, matrix):
+        """Entries of one Jacobian, dense or sparse, shape (n_entries,).
+
+        Raises
+        ------
+        ValueError
+            If the matrix has entries outside the structure.
+        """
+        if not issparse(matrix):
+            return np.asarray(matrix)[self.rows, self.columns]
+        matrix = csr_array(matrix)
+        values = np.asarray(matrix[self.rows, self.columns]).reshape(-1)
+        if np.count_nonzero(values) < matrix.count_nonzero():
+            raise ValueError(
+                "`jac` has entries outside of `jac_sparsity`, or of the pattern that "
+                "it had at the initial point: give `jac_sparsity` with all of them."
+            )
+        return values
+
+
+def find_structure(jac, sparsity, n):
+    """Find the structure of the Jacobian, or None if it is to be dense.
+
+    Parameters
+    ----------
+    jac : object
+        Value of the Jacobian at the initial point, or None.
+    sparsity : array_like or sparse matrix of shape (n, n), or None
+    n : int
+    """
+    if sparsity is not None:
+        pattern = csr_array(sparsity)
+        if pattern.shape != (n, n):
+            raise ValueError(
+                f"`jac_sparsity` is expected to have shape {(n, n)}, "
+                f"but actually has {pattern.shape}."
+            )
+    elif issparse(jac):
+        pattern = csr_array(jac)
+    else:
+        return None
+    pattern = csr_array(pattern, copy=True)
+    pattern.data = np.ones(len(pattern.data))
+    structure = Structure(pattern)
+    return structure if structure.pays else None
+
+
+def _group_columns(pattern):
+    """Group columns that share no row, first fit; one number for each column.
+
+    The columns of a group can be differenced together (Curtis, Powell & Reid,
+    J. Inst. Maths Applics 13, 1974).
+    """
+    n = pattern.shape[1]
+    groups, taken = np.empty(n, dtype=int), []
+    for j in range(n):
+        rows = pattern.indices[pattern.indptr[j] : pattern.indptr[j + 1]]
+        for g, used in enumerate(taken):
+            if not used[rows].any():
+                break
+        else:
+            g = len(taken)
+            taken.append(np.zeros(n, dtype=bool))
+        taken[g][rows] = True
+        groups[j] = g
+    return groups
