@@ -103,7 +103,7 @@ class Collocation(Discretization):
         return residual, F, self.frozen(h, J)
 
     def frozen(self, h, J):
-        """The linear system with one Jacobian for each step."""
+        """Make the linear system with one Jacobian for each step."""
         self.nlu += len(h)
         system = TransformedStages if self.structure is None else BandedStages
         return system(self.tableau, h, J)
@@ -115,7 +115,7 @@ class Collocation(Discretization):
         return np.maximum(reach, max(1e-3 * np.max(reach), TINY))[:, None]
 
     def sample(self, result):
-        """Times, states and values of `fun` of the iterate evaluated last."""
+        """Return times, states and values of `fun`, of the last iterate but one."""
         k = self.tableau.n_stages - 1
         return self._times(result.mesh)[k], result.at[1][:, k], result.F[:, k]
 

@@ -141,7 +141,7 @@ class ExplicitRungeKutta(Discretization):
         return xp.maximum(xp.maximum(reach, led_to), tiny)
 
     def sample(self, result):
-        """Times, states and values of `fun` of the iterate evaluated last."""
+        """Return times, states and values of `fun`, of the last iterate but one."""
         return result.mesh[:-1], result.at[0], result.F[0]
 
     def stages(self, result):

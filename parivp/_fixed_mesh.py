@@ -90,7 +90,8 @@ class FixedMeshLoop(WindowLoop):
         if self.guess is None:
             return self._shrink()
         x, Y = self._guessed(mesh, self.guess)
-        if self.settings.initial_guess is None and not self.single_window:
+        coarse = self.discretization.tableau_kind == "explicit"
+        if self.settings.initial_guess is None and coarse and not self.single_window:
             linearization = self._linearize_coarsely(mesh, x[:, :-1], Y)
         result = newton(
             self.discretization,

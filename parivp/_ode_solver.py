@@ -22,7 +22,7 @@ from ._options import (
 )
 from ._result import IntegrationFailed
 from ._rhs import DeadlineExceeded, Rhs
-from ._solver import Settings, WindowLoop
+from ._solver import Settings
 from ._tableaus import TABLEAUS, find_tableau
 
 __all__ = ["WindowSolver"]
@@ -37,6 +37,7 @@ class WindowSolver(OdeSolver):
     """
 
     discretization_class: type
+    loop_class: type
     default_tableau: str
 
     def __init__(
@@ -99,7 +100,7 @@ class WindowSolver(OdeSolver):
         discretization = self._discretize(jac, t0, rtol, atol, time_vectorized)
         loop = (discretization, float(t0), self.y.copy(), float(t_bound), settings)
         if mesh is None:
-            self.loop = WindowLoop(*loop)
+            self.loop = self.loop_class(*loop)
         else:
             self.loop = FixedMeshLoop(*loop, mesh=mesh)
         self.backend = backend_name(array_namespace(self.y))

@@ -1,6 +1,7 @@
 """ScanNewton: explicit Runge-Kutta methods, parallel in time."""
 
 from ._discretization import ExplicitRungeKutta
+from ._explicit_loop import ExplicitLoop
 from ._ode_solver import WindowSolver
 
 __all__ = ["ScanNewton"]
@@ -107,4 +108,5 @@ class ScanNewton(WindowSolver):
     """
 
     discretization_class = ExplicitRungeKutta
+    loop_class = ExplicitLoop
     default_tableau = "DOP853"

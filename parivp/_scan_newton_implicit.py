@@ -1,6 +1,7 @@
 """ScanNewtonImplicit: implicit collocation methods, parallel in time."""
 
 from ._collocation import Collocation
+from ._implicit_loop import ImplicitLoop
 from ._jacobian import wrap_jacobian
 from ._ode_solver import WindowSolver
 from ._structure import find_structure
@@ -12,6 +13,7 @@ class ScanNewtonImplicit(WindowSolver):
     r"""Implicit collocation method, all stages of a window solved at once."""
 
     discretization_class = Collocation
+    loop_class = ImplicitLoop
     default_tableau = "RadauIIA9"
 
     def __init__(self, fun, t0, y0, t_bound, *args, jac_sparsity=None, **options):

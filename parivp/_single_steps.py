@@ -36,7 +36,8 @@ class SingleSteps:
         """Take one step, see `Collocation.single_step`."""
         disc = self.discretization
         Y = disc.unknowns(mesh, self._extrapolate(mesh, y))
-        for self.kept in [None] if self.kept is None else [self.kept, None]:
+        for kept in [None] if self.kept is None else [self.kept, None]:
+            self.kept = kept
             result = newton(
                 disc,
                 mesh,

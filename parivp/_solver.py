@@ -11,11 +11,12 @@ A window of one step is the sequential method, so that the loop always ends.
 
 import math
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
 from ._array_namespace import errstate
-from ._mesh import equidistribute, grade, prefix_below, smooth, split
+from ._mesh import equidistribute, grade, prefix_below, smooth
 from ._newton import newton
 from ._predictor import predict
 from ._result import IntegrationFailed, Segment
@@ -32,14 +33,6 @@ __all__ = ["Settings", "WindowLoop"]
 # Steps aim at this local error, in units of the tolerance, so that an estimate
 # which comes out somewhat larger on the final states still passes.
 AIM = 0.3
-# Steps with a larger error than this are split; a mesh with steps to be split
-# into more pieces than the second number, or with more steps than are needed by
-# the third factor, is made anew.
-GOOD_ERROR, LARGEST_SPLIT, GOOD_EXCESS = 0.8, 2.0, 1.5
-MESH_PASSES = 4
-# Up to this size a second look at a mesh takes the Jacobians along, which
-# Newton's method then finds ready.
-SMALL_SYSTEM = 4
 # How far one pass may shrink or stretch a step.
 SHRINK, STRETCH = 0.05, 30.0
 # A window without a bound ends at this many times the present time or step.
@@ -50,15 +43,9 @@ FIRST_MESH = 32
 FIRST_WINDOW, SMALLEST_WINDOW, LARGEST_WINDOW = 256, 8, 8192
 # A window grows by four if the guess was this good, by two if not much worse.
 EASY, HARD = 1e-3, 0.02
-# An iteration on a window costs about as much as this number of single steps, and
-# more with more unknowns. Where windows gain less, single steps are taken, more of
-# them every time.
-ITERATION_COST, MOST_SINGLE = 2, 2048
-# Finite differences cost the square of the number of unknowns, so that beyond
-# this many single steps are faster (benchmarks/work_precision.py, pleiades).
-LARGEST_SYSTEM = 32
-# What Newton's updates may leave, in units of the tolerance.
-NEWTON_TOL = 0.1
+# Where windows gain less than single steps would, those are taken, more of them
+# every time.
+MOST_SINGLE = 2048
 MAX_NEWTON = 10
 # Numbers that the linearization of a window may fill.
 STAGE_STORAGE = 2**23
@@ -66,10 +53,6 @@ STAGE_STORAGE = 2**23
 # than so many tolerances of the predictor.
 SUSPECTS, ABRUPT = 3, 10.0
 MAX_STEPS = 10_000_000
-
-
-COARSENESS, MAX_ROUGH = 0.75, 6
-TRACE = 0
 
 
 @dataclass
@@ -91,6 +74,9 @@ class Settings:
 class WindowLoop:
     """Integrate from (t, y) to `t_bound` under error control.
 
+    What differs between explicit and implicit methods is left to subclasses:
+    how a mesh is fitted to a guess, and what is learnt from a window.
+
     Parameters
     ----------
     discretization : ExplicitRungeKutta
@@ -110,6 +96,11 @@ class WindowLoop:
     newton_residuals: list = field(default_factory=list)
     abrupt: float = ABRUPT
 
+    largest_system: ClassVar[float] = math.inf  # beyond it single steps are faster
+    newton_tol: ClassVar[float]  # what updates may leave, in units of the tolerance
+    tightest_predictor: ClassVar[float] = 1.0  # compared with the tolerance
+    patience: ClassVar[int] = 1  # windows that may gain nothing, one after the other
+
     def __post_init__(self):
         self.direction = 1.0 if self.t_bound >= self.t else -1.0
         storage = max(1, self.discretization.step_storage(self.y))
@@ -122,10 +113,8 @@ class WindowLoop:
         self.n_graded = 0
         self.n_single = BLOCK // 2  # single steps between windows that fail
         self.trial = None  # mesh and guess left over from the last window
-        self.failures = 0
-        # steps of the predictor to one of the mesh, at first as observed
-        rtol = float(np.min(self.settings.rtol))
-        self.ratio = 5.0 * (1e3 * rtol) ** -self.discretization.error_exponent
+        self.n_failures = 0
+        self.ratio = 1.0  # steps of the predictor to one of the first mesh
 
     def segments(self):
         """Yield accepted segments until `t_bound` is reached.
@@ -209,16 +198,40 @@ class WindowLoop:
 
     def parallel_pays(self):
         """Whether windows can be solved at once, and faster than step by step."""
-        few = (
-            self.y.size <= LARGEST_SYSTEM
-            or self.settings.window is not None
-            or self.discretization.tableau_kind == "implicit"
-        )
+        few = self.y.size <= self.largest_system or self.settings.window is not None
         return (
             few
             and self.discretization.rhs.time_vectorized is not False
             and self.settings.max_step > smallest_step(self.t)
         )
+
+    # -- what subclasses do ------------------------------------------------
+
+    def fit(self, mesh, guess):
+        """Fit a mesh to a guess.
+
+        Parameters
+        ----------
+        mesh : ndarray, shape (N + 1,)
+        guess : callable
+
+        Returns
+        -------
+        mesh, Y : ndarray
+            The mesh and guessed unknowns, or None twice.
+        linearization : tuple or None
+            What ``discretization.linearize`` gives there, if it is known.
+        """
+        raise NotImplementedError
+
+    def iteration_cost(self):
+        """Single steps that cost as much as an iteration on a window."""
+        raise NotImplementedError
+
+    def _learn(self, result, mesh, guess):
+        """Draw conclusions from the first solution of a window."""
+        share = result.n_converged / (len(mesh) - 1)
+        self._resize(share, result.deviation)
 
     # -- one window --------------------------------------------------------
 
@@ -229,7 +242,7 @@ class WindowLoop:
         self.trial = None
         if mesh is None:
             return self._shrink()
-        mesh, Y, linearization = self._fit(mesh, guess)
+        mesh, Y, linearization = self.fit(mesh, guess)
         if mesh is None:
             return self._shrink()
         result = newton(
@@ -243,17 +256,13 @@ class WindowLoop:
             max_iter=self.settings.max_newton or MAX_NEWTON,
         )
         self.record(result)
-        if TRACE:
-            print(
-                f" window {self.window} fresh={fresh} t={self.t:.4g} N={len(mesh) - 1} conv={result.n_converged} it={len(result.residuals)} dev={result.deviation:.1e}"
-            )
         if not self.confirm(result):
             return None
         if result.n_converged == 0:
             self.discretization.check_jacobian(self.t, self.y)
             return self._shrink()
         if fresh:
-            self._resize(result, len(mesh) - 1, guess)
+            self._learn(result, mesh, guess)
         segment = self._judge(result)
         self._weigh(segment, len(result.residuals))
         return segment
@@ -289,89 +298,6 @@ class WindowLoop:
         wanted = np.minimum(self.ratio * np.abs(np.diff(guess.t)), settings.max_step)
         return self._remesh(guess.t, wanted), guess
 
-    def _fit(self, mesh, guess):
-        """Equidistribute the errors that the steps make from guessed states.
-
-        The guess is close enough for the estimates to hold later, so that
-        Newton's method works on the final mesh from the start.
-        """
-        disc, linearization = self.discretization, None
-        if disc.tableau_kind == "implicit":
-            if not hasattr(guess, "coefficients"):
-                return mesh, self._guessed(mesh, guess)[1], None
-            return self._fit_by_solving(mesh, guess)
-        for k in range(MESH_PASSES):
-            x, Y = self._guessed(mesh, guess)
-            if k > 0 and self.y.size <= SMALL_SYSTEM:
-                linearization = disc.linearize(mesh, x[:, :-1], Y)
-                F = linearization[1]
-            else:
-                _, F = disc.residual(mesh, x[:, :-1], Y)
-            h = np.abs(np.diff(mesh))
-            error = disc.error_norm(h, F, x[:, :-1], x[:, 1:])
-            n = prefix_below(error, np.finfo(np.float64).max)
-            if n == 0:
-                return None, None, None
-            if n < len(h):
-                # what is beyond may be beyond a singularity
-                mesh, Y, h, error = mesh[: n + 1], Y[..., :n], h[:n], error[:n]
-                linearization = None
-            pieces = h / self._wanted(h, error)
-            few = len(h) <= GOOD_EXCESS * np.sum(pieces) + 1 + self.n_graded
-            fits = few and np.max(pieces) <= LARGEST_SPLIT
-            if fits or k == MESH_PASSES - 1:
-                break
-            mesh = self._remesh(mesh, h / smooth(pieces))
-        large = ~(error <= GOOD_ERROR)
-        if not large.any():
-            return mesh, Y, linearization
-        mesh = split(mesh, np.where(large, np.ceil(pieces), 1))
-        return mesh, self._guessed(mesh, guess)[1], None
-
-    def _fit_by_solving(self, mesh, guess):
-        """Equidistribute the errors of a rough solution on a coarse mesh.
-
-        Newton's method needs few iterations for it, and its polynomials are the
-        guess on the mesh proper.
-        """
-        disc = self.discretization
-        coarse = max(1.0, self._loosening()) ** COARSENESS
-        _, Y = self._guessed(mesh, guess)
-        result = newton(
-            disc,
-            mesh,
-            self.y,
-            Y,
-            tol=lambda x, size: NEWTON_TOL * coarse * disc.scale(x[:, :-1], x[:, 1:]),
-            max_iter=MAX_ROUGH,
-        )
-        self.record(result)
-        n = result.n_converged
-        if TRACE:
-            print(
-                f"   fit N={len(mesh) - 1} conv={n} it={len(result.residuals)} dev={result.deviation:.1e}",
-                end=" ",
-            )
-        if n == 0:
-            return None, None, None
-        result.cut(n)
-        self.deviation = result.deviation
-        mesh, x, K = result.mesh, result.x, disc.stages(result)
-        h = np.abs(np.diff(mesh))
-        error = disc.error_norm(h, K, x[:, :-1], x[:, 1:])
-        if TRACE:
-            print(f"err max {error.max():.1e} med {np.median(error):.1e}")
-        pieces = h / self._wanted(h, error)
-        if hasattr(guess, "coefficients"):
-            used = np.searchsorted(self.direction * guess.t, self.direction * mesh[-1])
-            self.ratio = used / np.sum(pieces * coarse**disc.error_exponent)
-        few = len(h) <= GOOD_EXCESS * np.sum(pieces) + 1 + self.n_graded
-        if few and np.max(error) <= 1:
-            return mesh, result.Y, None
-        guess = disc.interpolant(mesh, x, K)
-        mesh = self._remesh(mesh, h / smooth(pieces))
-        return mesh, self._guessed(mesh, guess)[1], None
-
     def _guessed(self, mesh, guess):
         """Guess on a mesh: states, the first one exact, and unknowns."""
         Y = self.discretization.unknowns(mesh, guess)
@@ -386,8 +312,6 @@ class WindowLoop:
         error = disc.error_norm(h, K, x[:, :-1], x[:, 1:])
         wanted = self._wanted(h, error)
         n = prefix_below(error, 1.0)
-        if TRACE:
-            print(f"   judge: accept {n} of {n_converged}, err max {error.max():.1e}")
         if n > 0 and not np.all(np.isfinite(self._derivative(mesh[n], x[:, n]))):
             n -= 1  # no step could start there
         if n < n_converged:
@@ -441,14 +365,8 @@ class WindowLoop:
 
     def _loosening(self):
         """How much looser than the tolerances the predictor is."""
-        loosening = self.discretization.predictor.rtol / float(
-            np.max(self.settings.rtol)
-        )
-        return (
-            loosening
-            if self.discretization.tableau_kind == "implicit"
-            else max(1.0, loosening)
-        )
+        loosening = self.discretization.predictor.loosening(self.settings.rtol)
+        return max(self.tightest_predictor, loosening)
 
     def record(self, result):
         """Count the Newton iterations."""
@@ -458,9 +376,7 @@ class WindowLoop:
     # -- sizes ---------------------------------------------------------------
 
     def _newton_tol(self, x, size):
-        kappa = self.settings.newton_tol or (
-            1e-3 if self.discretization.tableau_kind == "implicit" else NEWTON_TOL
-        )
+        kappa = self.settings.newton_tol or self.newton_tol
         return kappa * self.discretization.scale(x[:, :-1], x[:, 1:])
 
     def _wanted(self, h, error):
@@ -478,39 +394,34 @@ class WindowLoop:
         self.n_graded = len(graded) - len(mesh)
         return graded[: most_steps + 1]
 
-    def _resize(self, result, n_asked, guess):
-        """Follow the quality of the guess with the size of the window."""
-        if self.settings.initial_guess is None:
-            # a little finer than what came out: the next mesh may only be split
-            if self.discretization.tableau_kind == "explicit":
-                self.ratio = 0.9 * (len(guess.t) - 1) / n_asked
+    def _resize(self, share, deviation):
+        """Follow the quality of the guess with the size of the window.
+
+        Parameters
+        ----------
+        share : float
+            Share of the steps that has converged.
+        deviation : float
+            How far off the guess was.
+        """
         if self.settings.window is not None:
             self.window = self.settings.window
-        elif result.n_converged < n_asked:
-            share = max(result.n_converged / n_asked, 0.25)
-            self.window = max(SMALLEST_WINDOW, int(share * self.window))
-        elif (dev := getattr(self, "deviation", result.deviation)) < HARD:
-            growth = 4 if dev < EASY else 2
+        elif share < 1:
+            self.window = max(SMALLEST_WINDOW, int(max(share, 0.25) * self.window))
+        elif deviation < HARD:
+            growth = 4 if deviation < EASY else 2
             self.window = min(LARGEST_WINDOW, growth * self.window)
 
     def _weigh(self, segment, n_iterations):
-        """Go over to single steps where the window has not paid."""
+        """Go over to single steps where windows have not paid."""
         n_steps = 0 if segment is None else len(segment.t) - 1
-        cost = ITERATION_COST * (1 + self.y.size / 8)
-        if self.discretization.tableau_kind == "implicit":
-            cost = 0.3
-        if n_steps >= cost * n_iterations or self.t == self.t_bound:
-            self.n_single = BLOCK // 2
-        elif (
-            self.discretization.tableau_kind == "implicit"
-            and self.failures < 3
-            and self.trial
-        ):
-            self.failures += n_steps == 0
+        if n_steps >= self.iteration_cost() * n_iterations or self.t == self.t_bound:
+            self.n_single, self.n_failures = BLOCK // 2, 0
             return
-        elif self.settings.window is None or segment is None:
+        self.n_failures += 1
+        patient = self.trial is not None and self.n_failures < self.patience
+        if not patient and (self.settings.window is None or segment is None):
             self._give_up()
-        self.failures = 0
 
     def _shrink(self):
         """Try a quarter of the window next, in the end single steps."""
@@ -520,5 +431,5 @@ class WindowLoop:
 
     def _give_up(self):
         """Leave the next steps to the sequential method."""
-        self.window, self.trial = 1, None
+        self.window, self.trial, self.n_failures = 1, None, 0
         self.n_single = min(2 * self.n_single, MOST_SINGLE)

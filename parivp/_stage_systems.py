@@ -200,21 +200,27 @@ class BandedStages:
         modes = _Modes(tableau, residual.dtype)
         if self.factors is None:
             self.factors = self._factorize(modes)
-        R = [np.tensordot(row, residual[order, :s], (0, 1)) for row in modes.to_modes]
+        X = np.ascontiguousarray(residual[order, :s].transpose(2, 0, 1))
+        R = [X @ row for row in modes.to_modes]
         rho = 1 - tableau.end_weights.sum()
-        update = np.empty(residual.shape, dtype=residual.dtype)
+        weights = modes.weights * modes.end
+        solved = [np.empty_like(r) for r in R]
+        ends = np.empty((n_steps, n), dtype=residual.dtype)
         u = np.zeros(n, dtype=residual.dtype)
         for k in range(n_steps):
-            W = [
-                solve(R[i][:, k] + modes.ones[i] * u)
-                for i, solve in enumerate(self.factors[k])
-            ]
-            u = rho * u + modes.combine(modes.end, W)
-            if p > s:
-                u = u + residual[order, s, k]
-            for i in range(s):
-                update[order, i, k] = modes.combine(modes.from_modes[i], W)
-            update[order, -1, k] = u
+            u_new = rho * u + residual[order, s, k] if p > s else rho * u
+            for i, solve in enumerate(self.factors[k]):
+                w = solved[i][k] = solve(R[i][k] + modes.ones[i] * u)
+                u_new = (
+                    u_new + (weights[i] * w).real
+                    if modes.real
+                    else u_new + weights[i] * w
+                )
+            u = ends[k] = u_new
+        update = np.empty(residual.shape, dtype=residual.dtype)
+        for i in range(s):
+            update[order, i] = modes.combine(modes.from_modes[i], solved).T
+        update[order, -1] = ends.T
         return update
 
     def _factorize(self, modes):

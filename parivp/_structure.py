@@ -127,12 +127,9 @@ def _group_columns(pattern):
     groups, taken = np.empty(n, dtype=int), []
     for j in range(n):
         rows = pattern.indices[pattern.indptr[j] : pattern.indptr[j + 1]]
-        for g, used in enumerate(taken):
-            if not used[rows].any():
-                break
-        else:
-            g = len(taken)
+        free = (k for k, used in enumerate(taken) if not used[rows].any())
+        groups[j] = next(free, len(taken))
+        if groups[j] == len(taken):
             taken.append(np.zeros(n, dtype=bool))
-        taken[g][rows] = True
-        groups[j] = g
+        taken[groups[j]][rows] = True
     return groups

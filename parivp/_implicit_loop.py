@@ -1,0 +1,77 @@
+"""The window loop of implicit methods: errors are estimated on a rough solution."""
+
+import numpy as np
+
+from ._mesh import smooth
+from ._newton import newton
+from ._predictor import Trajectory
+from ._solver import WindowLoop
+
+__all__ = ["ImplicitLoop"]
+
+# The rough solution has this power of the predictor's tolerance: the mesh that
+# meets the tolerance is extrapolated from it.
+ROUGHNESS = 0.75
+ROUGH_TOL, MAX_ROUGH = 0.1, 6
+# A rough mesh with more steps than are needed by this factor is made anew.
+GOOD_EXCESS = 1.5
+# Steps of the predictor to one of the first rough mesh.
+FIRST_RATIO = 4.0
+
+
+class ImplicitLoop(WindowLoop):
+    """Integrate by an implicit method under error control."""
+
+    # Newton's method squares its error, so that accuracy costs little; at 0.1 the
+    # end points of relaxation oscillations were a hundred times worse.
+    newton_tol = 1e-3
+    tightest_predictor = 0.0
+    patience = 4
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.ratio = FIRST_RATIO
+
+    def iteration_cost(self):
+        """Single steps that cost as much as an iteration."""
+        return 0.3
+
+    def _learn(self, result, mesh, guess):
+        """Nothing more than from the rough solution, where there was one."""
+        if not isinstance(guess, Trajectory):
+            super()._learn(result, mesh, guess)
+
+    def fit(self, mesh, guess):
+        """Equidistribute the errors of a rough solution on a coarse mesh.
+
+        The guess is too rough for estimates of high order. Newton's method needs
+        few iterations for a solution somewhat better than it, whose polynomials
+        are the guess on the mesh proper.
+        """
+        if not isinstance(guess, Trajectory):
+            return mesh, self._guessed(mesh, guess)[1], None
+        disc, rough = self.discretization, max(1.0, self._loosening()) ** ROUGHNESS
+        result = newton(
+            disc,
+            mesh,
+            self.y,
+            self._guessed(mesh, guess)[1],
+            tol=lambda x, _: ROUGH_TOL * rough * disc.scale(x[:, :-1], x[:, 1:]),
+            max_iter=self.settings.max_newton or MAX_ROUGH,
+        )
+        self.record(result)
+        if result.n_converged == 0:
+            return None, None, None
+        self._resize(result.n_converged / (len(mesh) - 1), result.deviation)
+        result.cut(result.n_converged)
+        mesh, x, K = result.mesh, result.x, disc.stages(result)
+        h = np.abs(np.diff(mesh))
+        error = disc.error_norm(h, K, x[:, :-1], x[:, 1:])
+        pieces = h / self._wanted(h, error)
+        used = np.searchsorted(self.direction * guess.t, self.direction * mesh[-1])
+        self.ratio = used / np.sum(pieces * rough**disc.error_exponent)
+        few = len(h) <= GOOD_EXCESS * np.sum(pieces) + 1 + self.n_graded
+        if few and np.max(error) <= 1:
+            return mesh, result.Y, None
+        mesh = self._remesh(mesh, h / smooth(pieces))
+        return mesh, self._guessed(mesh, disc.interpolant(result.mesh, x, K))[1], None
