@@ -144,18 +144,28 @@ class DifferencedJacobian:
 
     def _block(self, groups, t, y, f, eps):
         """Differences in one direction for each group, all from one call."""
+        values, used = self._forward(groups, t, y, f, eps)
+        if not np.isfinite(values).all() and np.isfinite(f).all():
+            # at the edge of the domain the other side may be inside
+            back, used_back = self._forward(groups, t, y, f, -eps)
+            outside = ~np.isfinite(values).all(axis=0)
+            values = np.where(outside, back, values)
+            used = np.where(outside[groups], used_back, used)
+        if self.structure is None:
+            return values / used
+        rows, columns = self.structure.rows, self.structure.columns
+        return values[rows, groups[columns]] / used[columns]
+
+    def _forward(self, groups, t, y, f, eps):
+        """Changes (n, n_groups, m), and the increments that rounding has left."""
         n, m = y.shape
         n_groups = groups.max(initial=0) + 1
         copies = np.repeat(y[:, None], n_groups, axis=1)
         j = np.arange(n)
         copies[j, groups] += eps
-        used = (copies[j, groups] - y).real  # what rounding has left of eps
+        used = (copies[j, groups] - y).real
         values = self.rhs(np.tile(t, n_groups), copies.reshape(n, -1))
-        values = values.reshape(n, n_groups, m) - f[:, None]
-        if self.structure is None:
-            return values / used
-        rows, columns = self.structure.rows, self.structure.columns
-        return values[rows, groups[columns]] / used[columns]
+        return values.reshape(n, n_groups, m) - f[:, None], used
 
 
 def wrap_jacobian(jac, t0, y0, *, time_vectorized=None, structure=None):

@@ -97,7 +97,7 @@ def predict(predictor, rhs, t, y, t_bound, n_steps, *, rtol, atol, max_step):
     good = np.isfinite(f).all(axis=0) & np.isfinite(ys).all(axis=0)
     good[1:] &= moved
     m = len(ts) if good.all() else int(np.argmin(good))
-    if m == 1:
+    if m < 2:
         return None
     return Trajectory(ts[:m], ys[:, :m], f[:, :m] if predictor.slopes else None)
 

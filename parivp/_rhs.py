@@ -91,16 +91,17 @@ class ManyPoints:
 
     def strict(self, t, y):
         """Values at a few points, shape (*shape, m); what is raised arrives."""
-        if self.time_vectorized and len(t) > 1:
-            out = np.empty((*self.shape, len(t)), dtype=self.dtype)
+        out = np.empty((*self.shape, len(t)), dtype=self.dtype)
+        if self.time_vectorized and not self.check and len(t) > 1:
             try:
                 self._broadcast(t, y, out)
             except Exception:
                 pass  # single calls show what it is
             else:
                 return out
-        values = [self.single(float(t[k]), y[:, k].copy()) for k in range(len(t))]
-        return np.stack(values, axis=-1)
+        for k in range(len(t)):
+            out[..., k] = self.single(float(t[k]), y[:, k].copy())
+        return out
 
     def __call__(self, t, y, out=None):
         """Values at points computed ahead, shape (*shape, m).

@@ -21,8 +21,7 @@ class ScanNewtonImplicit(WindowSolver):
         super().__init__(fun, t0, y0, t_bound, *args, **options)
 
     def _discretize(self, jac, t0, rtol, atol, time_vectorized):
-        value = jac(t0, self.y.copy()) if callable(jac) else jac
-        structure = find_structure(value, self._sparsity, self.n)
+        structure = find_structure(jac, self._sparsity, t0, self.y)
         jac = wrap_jacobian(
             jac, t0, self.y, time_vectorized=time_vectorized, structure=structure
         )

@@ -278,7 +278,8 @@ class WindowLoop:
             length = min(self.window * self.h_next, abs(self.t_bound - self.t))
             end, n_steps = self.t + self.direction * length, LARGEST_WINDOW
         if settings.initial_guess is not None:
-            n = int(min(self.window, FIRST_MESH))
+            needed = math.ceil(abs(end - self.t) / self.h_next)
+            n = int(min(self.window, FIRST_MESH, needed))
             return np.linspace(self.t, end, n + 1), settings.initial_guess
         # the predictor may be loose: Newton's method squares its error
         loosen = self._loosening()

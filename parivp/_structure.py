@@ -90,16 +90,20 @@ class Structure:
         return values
 
 
-def find_structure(jac, sparsity, n):
+def find_structure(jac, sparsity, t0, y0):
     """Find the structure of the Jacobian, or None if it is to be dense.
 
     Parameters
     ----------
-    jac : object
-        Value of the Jacobian at the initial point, or None.
+    jac : callable, matrix or None
+        As given by the user. A callable is asked at the initial point.
     sparsity : array_like or sparse matrix of shape (n, n), or None
-    n : int
+    t0 : float
+    y0 : ndarray, shape (n,)
     """
+    n = len(y0)
+    if callable(jac) and sparsity is None and n >= SMALLEST_SYSTEM:
+        jac = jac(t0, y0.copy())
     if sparsity is not None:
         pattern = csr_array(sparsity)
         if pattern.shape != (n, n):

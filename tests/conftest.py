@@ -5,9 +5,23 @@ import os
 import pytest
 from hypothesis import HealthCheck, settings
 
+import parivp
+
 # Methods of parivp that every test of the contract runs with.  A new method is
 # tested the moment its name is entered here.
-METHODS = ("ScanNewton",)
+METHODS = ("ScanNewton", "ScanNewtonImplicit")
+
+
+
+def method_for(tableau):
+    """Name of the method that takes a tableau."""
+    implicit = parivp.TABLEAUS[tableau].kind == "implicit"
+    return "ScanNewtonImplicit" if implicit else "ScanNewton"
+
+
+# A tableau of each method that only serves on a given mesh, or serves there too.
+FIXED_STEP_TABLEAUS = {"ScanNewton": "RK4", "ScanNewtonImplicit": "RadauIIA5"}
+
 
 COMMON = {
     "deadline": None,

@@ -12,6 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csc_array
 
 import parivp
+from conftest import method_for
 
 TIGHT = {"rtol": 1e-9, "atol": 1e-12}
 FINISHED = "The solver successfully reached the end of the integration interval."
@@ -154,7 +155,8 @@ def test_njev_counts_jacobians(method):
     )
     assert result.njev == points > 0
     without = parivp.solve_ivp(lambda t, y: -y * np.cos(t), (0, 3), [1.0], method)
-    assert without.njev == 0
+    # explicit methods difference the steps, not the right-hand side
+    assert (without.njev == 0) == (method == "ScanNewton")
 
 
 def test_defaults_are_those_of_scipy(method):
@@ -342,6 +344,7 @@ def test_fun_is_never_called_outside_the_span(t_span, tableau, time_vectorized):
         fun,
         t_span,
         [1.0],
+        method_for(tableau),
         tableau=tableau,
         dense_output=True,
         time_vectorized=time_vectorized,
@@ -1111,7 +1114,13 @@ def test_initial_guess_does_not_change_the_accuracy(method, guess):
 )
 def test_adaptive_tableaus(tableau):
     result = parivp.solve_ivp(
-        oscillator, (0, 5), [1, 0], tableau=tableau, rtol=1e-6, atol=1e-9
+        oscillator,
+        (0, 5),
+        [1, 0],
+        method_for(tableau),
+        tableau=tableau,
+        rtol=1e-6,
+        atol=1e-9,
     )
     assert result.status == 0
     error = np.max(np.abs(result.y - oscillator_exact(result.t)))

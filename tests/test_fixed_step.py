@@ -8,6 +8,7 @@ import scipy.integrate
 from numpy.testing import assert_allclose, assert_array_equal
 
 import parivp
+from conftest import method_for
 
 # Orders from the literature the tableaus come from.
 ORDERS = {"Euler": 1, "RK4": 4, "RK23": 3, "RK45": 5, "DOP853": 8}
@@ -468,7 +469,12 @@ def test_order_of_convergence(tableau):
     errors = []
     for n_steps in counts:
         result = parivp.solve_ivp(
-            attracted, (0, tf), [0.0, 1.0], tableau=tableau, n_steps=int(n_steps)
+            attracted,
+            (0, tf),
+            [0.0, 1.0],
+            method_for(tableau),
+            tableau=tableau,
+            n_steps=int(n_steps),
         )
         exact = [np.sin(result.t**2), np.cos(result.t**2)]
         errors.append(np.max(np.linalg.norm(result.y - exact, axis=0)))

@@ -657,7 +657,7 @@ ALL_AT_ONCE = {
 }
 
 
-@pytest.mark.parametrize("options", [{}, {"tableau": "RK4", "n_steps": 4000}])
+@pytest.mark.parametrize("options", [{}, {"n_steps": 4000}])
 @pytest.mark.parametrize("name", ALL_AT_ONCE)
 def test_conditions_on_all_columns_are_found_out(method, name, options):
     """``np.all`` of many points is hardly ever true, of one it often is."""

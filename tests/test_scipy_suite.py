@@ -24,7 +24,7 @@ import parivp
 PASS_THROUGH = "SciPy's methods"
 
 # Methods of parivp to put in, each with the class of the same name.
-INJECTED = ("ScanNewton",)
+INJECTED = ("ScanNewton", "ScanNewtonImplicit")
 TARGETS = (*INJECTED, PASS_THROUGH)
 
 SCIPY_METHODS = frozenset({"RK23", "RK45", "DOP853", "Radau", "BDF", "LSODA"})
