@@ -250,7 +250,9 @@ def _solve_affine(xp, D, residual):
     apart = D.shape[0] == 2 * n
     if apart:
         residual = xp.concat([xp.real(residual), xp.imag(residual)])
-    u = affine_scan(xp.moveaxis(D, -1, 0), residual.T).T
+    # the steps run along the contiguous axis again
+    u = xp.empty(residual.shape, dtype=residual.dtype)
+    u[...] = affine_scan(xp.moveaxis(D, -1, 0), residual.T).T
     return u[:n, :] + 1j * u[n:, :] if apart else u
 
 
