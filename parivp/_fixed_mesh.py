@@ -30,7 +30,7 @@ STRIDE, FEWEST_POINTS, HORIZON = 16, 1024, 2**17
 GOOD_GUESS = 1e-3
 EPS = np.finfo(np.float64).eps
 # Jacobians evaluated for one step of the predictor.
-SAMPLES = 4
+SAMPLES = 2
 FIRST_WINDOW = 10_240
 
 
@@ -185,7 +185,9 @@ class FixedMeshLoop(WindowLoop):
     def _newton_tol(self, x, size):
         tol = self.settings.newton_tol
         tol = NEWTON_TOL if tol is None else tol
-        return max(tol, 4 * EPS * math.sqrt(size.shape[1])) * running_max(np, size)
+        largest = running_max(np, size)
+        largest *= max(tol, 4 * EPS * math.sqrt(size.shape[1]))
+        return largest
 
 
 def _interpolate(values, last, stride):
@@ -219,7 +221,8 @@ def _interpolate(values, last, stride):
         ]
     )
     filled = np.empty((len(values), last + rest.shape[1]), dtype=values.dtype)
-    filled[:, :last] = (neighbours.reshape(-1, 4) @ weights).reshape(-1, last)
+    pieces = filled[:, :last].reshape(len(values), n_pieces, stride)  # a view
+    np.matmul(np.ascontiguousarray(neighbours), weights, out=pieces)
     filled[:, last:] = rest
     return filled.reshape(*shape, -1)
 
