@@ -58,12 +58,12 @@ class Trajectory:
         used = slice(*(np.flatnonzero(counts)[[0, -1]] + [0, 1]))
         counts = counts[used]
         s = t - np.repeat(self.t[:-1][used], counts)
-        c = np.repeat(self.coefficients[:, :, used], counts, axis=-1)
-        x = c[0]
-        for k in (1, 2, 3):
+        first, *others = self.coefficients[:, :, used]
+        x = np.repeat(first, counts, axis=-1)
+        for c in others:
             x *= s
-            x += c[k]
-        return x.copy()
+            x += np.repeat(c, counts, axis=-1)
+        return x
 
     def steps_between(self, start, end):
         """Count the predictor's steps from one time to another."""
