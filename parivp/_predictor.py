@@ -20,10 +20,8 @@ __all__ = ["Trajectory", "predict", "predict_at"]
 PREDICTORS = (LSODA, RK45)
 
 # Where the times are known beforehand `odeint`, LSODA in one call, does the same
-# in half the time. It gives up after so many steps between two of the times, and
-# what it finds is no trajectory if more than so many of its steps went into one
-# of the intervals on average: cubics would not follow it.
-MOST_BETWEEN, MOST_PER_INTERVAL = 100, 1.0
+# in half the time. It gives up after so many steps between two of them.
+MOST_BETWEEN = 100
 
 
 class Trajectory:
@@ -79,8 +77,7 @@ def predict_at(rhs, t, y, times, *, rtol, atol):
     Returns
     -------
     Trajectory or None
-        None where it takes `predict`, which keeps what came before a failure and
-        follows the solution with steps of its own.
+        None where it takes `predict`, which keeps what came before a failure.
     """
     if times[-1] < t:
         return None  # backward in time `odeint` oversteps its end
@@ -114,8 +111,6 @@ def predict_at(rhs, t, y, times, *, rtol, atol):
     if "successful" not in info["message"]:
         return None
     ys, n_steps = _as_states(ys.T, y), np.append(0, info["nst"])
-    if n_steps[-1] > MOST_PER_INTERVAL * len(times):
-        return None
     f = rhs(times, ys)
     finite = np.isfinite(ys).all() and np.isfinite(f).all()
     return Trajectory(times, ys, f, n_steps) if finite else None
