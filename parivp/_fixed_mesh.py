@@ -69,10 +69,10 @@ class FixedMeshLoop(WindowLoop):
         The C library of Linux returns freed memory to the system when it is more
         than twice the largest block freed so far. Page by page it is then
         fetched anew for every temporary array, a third of the time of a solve.
-        A block of half a window's arrays, which is never touched, prevents that.
+        A block of more than half a window's arrays, never touched, prevents that.
         """
         n, n_steps = self.y.size, min(self.window, len(self.mesh))
-        n_arrays = n + self.discretization.tableau.n_stages + 8  # of n numbers a step
+        n_arrays = n + self.discretization.tableau.n_stages + 12  # of n numbers a step
         np.empty(int(n_steps) * n * n_arrays, dtype=self.y.dtype)
 
     def accept(self, t, y):
