@@ -71,7 +71,9 @@ class Collocation(Discretization):
         times = self._times(mesh)
         if not self.tableau.stiffly_accurate:
             times = np.concatenate([times, mesh[None, 1:]])
-        return guess(times.ravel()).reshape(-1, *times.shape)
+        p, n_steps = times.shape
+        Y = guess(times.T.ravel()).reshape(-1, n_steps, p)  # in the order of time
+        return np.ascontiguousarray(Y.transpose(0, 2, 1))
 
     def residual(self, mesh, left, Y):
         """Residual (n, p, N), and ``f`` at the stages (n, s, N)."""

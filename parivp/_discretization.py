@@ -44,7 +44,9 @@ class StepJacobians:
         apart = D.shape[0] == 2 * n
         if apart:
             r = xp.concat([xp.real(r), xp.imag(r)])
-        u = affine_scan(xp.moveaxis(D, -1, 0), r.T).T
+        # the steps run along the contiguous axis again
+        u = xp.empty(r.shape, dtype=r.dtype)
+        u[...] = affine_scan(xp.moveaxis(D, -1, 0), r.T).T
         return (u[:n, :] + 1j * u[n:, :] if apart else u)[:, None, :]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from ._array_namespace import errstate, running_max
 from ._discretization import StepJacobians
 from ._newton import newton
-from ._predictor import predict
+from ._predictor import predict, predict_at
 from ._result import IntegrationFailed
 from ._sequential import steps_on_mesh
 from ._solver import SMALLEST_WINDOW, WindowLoop
@@ -23,12 +23,15 @@ NEWTON_TOL = 1e-13
 MAX_NEWTON = 50
 # The guess is worth some accuracy, since the mesh may be much finer than what
 # the predictor needs.
-PREDICTOR_RTOL = 1e-5
+PREDICTOR_RTOL = 1e-6
+# It is asked for at every so many points of the mesh, fewer where there would be
+# less than so many of them, and so many steps ahead.
+STRIDE, FEWEST_POINTS, HORIZON = 16, 1024, 2**17
 # A trajectory serves further windows if the last one stayed this close to it.
 GOOD_GUESS = 1e-3
 EPS = np.finfo(np.float64).eps
 # Jacobians evaluated for one step of the predictor.
-SAMPLES = 4
+SAMPLES = 2
 FIRST_WINDOW = 10_240
 
 
@@ -53,10 +56,25 @@ class FixedMeshLoop(WindowLoop):
         self.window = self.settings.window or min(FIRST_WINDOW, self.most_steps)
         self.largest = self.window
         self.guess = self.settings.initial_guess
+        self.easy = True  # whether the predictor may take the times of the mesh
 
     def start(self):
         """Nothing to choose; whether `fun` broadcasts shows on the way."""
         self.discretization.rhs.single(self.t, self.y)
+        if self.parallel():
+            self._keep_pages()
+
+    def _keep_pages(self):
+        """Have the allocator keep the memory of one window for the next.
+
+        The C library of Linux returns freed memory to the system when it is more
+        than twice the largest block freed so far. Page by page it is then
+        fetched anew for every temporary array, a third of the time of a solve.
+        A block of more than half a window's arrays, never touched, prevents that.
+        """
+        n, n_steps = self.y.size, min(self.window, len(self.mesh))
+        n_arrays = n + self.discretization.tableau.n_stages + 12  # of n numbers a step
+        np.empty(int(n_steps) * n * n_arrays, dtype=self.y.dtype)
 
     def accept(self, t, y, K=None):
         """Take over the steps (t, y) and hand them out."""
@@ -110,7 +128,7 @@ class FixedMeshLoop(WindowLoop):
         if self.single_window and n < len(self.mesh) - 1:
             raise IntegrationFailed(_single_window_failure(result, len(self.mesh) - 1))
         if self.settings.initial_guess is None and not result.deviation < GOOD_GUESS:
-            self.guess = None
+            self.guess, self.easy = None, False
         if not self.confirm(result):
             return None
         if n == 0:
@@ -128,53 +146,107 @@ class FixedMeshLoop(WindowLoop):
 
         One trajectory serves windows as long as their solutions stay close.
         """
-        settings = self.settings
         if self.guess is None or self.direction * (self.guess.t[-1] - mesh[1]) < 0:
-            tighten = PREDICTOR_RTOL / float(np.max(settings.rtol))
-            self.guess = predict(
-                self.discretization.predictor,
-                self.discretization.rhs,
-                self.t,
-                self.y,
-                self.t_bound,
-                len(mesh),
-                rtol=settings.rtol * tighten,
-                atol=settings.atol * tighten,
-                max_step=math.inf,
-            )
+            self.guess = self._predict(len(mesh))
         if self.guess is None:
             return mesh
         covered = self.direction * (mesh - self.guess.t[-1]) <= 0
         return mesh[: max(2, int(np.count_nonzero(covered)))]
 
+    def _predict(self, n_steps):
+        """Return a trajectory from here on, or None."""
+        disc, settings, guess = self.discretization, self.settings, None
+        tighten = PREDICTOR_RTOL / float(np.max(settings.rtol))
+        rtol, atol = settings.rtol * tighten, settings.atol * tighten
+        if self.easy and disc.predictor.slopes:
+            ahead = self.mesh[self.index + 1 : self.index + 1 + HORIZON]
+            stride = min(max(len(ahead) // FEWEST_POINTS, 1), STRIDE)
+            times = np.append(ahead[stride - 1 : -1 : stride], ahead[-1])
+            guess = predict_at(disc.rhs, self.t, self.y, times, rtol=rtol, atol=atol)
+            if guess and stride > 1 and guess.n_steps[-1] > len(times):
+                guess = None  # cubics between these times would not follow it
+        self.easy = guess is not None
+        return guess or predict(
+            disc.predictor,
+            disc.rhs,
+            self.t,
+            self.y,
+            self.t_bound,
+            n_steps,
+            rtol=rtol,
+            atol=atol,
+            max_step=math.inf,
+        )
+
     def _linearize_coarsely(self, mesh, x, Y):
         """Linearize the steps, with interpolated Jacobians where they are many.
 
         ``(D_k - I) / h_k`` varies as slowly as the solution, whose time scale
-        the predictor's steps show; on a mesh much finer than those a cubic
-        spline through a few values is near enough for Newton's method.
+        the predictor's steps show; on a mesh much finer than those cubics
+        through a few values are near enough for Newton's method.
         """
-        # a third of the package's import time, for fine meshes only
-        from scipy.interpolate import CubicSpline
-
-        t, h = self.direction * mesh[:-1], np.diff(mesh)
-        inside = np.abs(self.guess.t - mesh[0]) <= abs(mesh[-1] - mesh[0])
-        samples = SAMPLES * (1 + int(np.count_nonzero(inside)))
-        if len(h) < 4 * samples:
+        h = np.diff(mesh)
+        samples = SAMPLES * (1 + self.guess.steps_between(mesh[0], mesh[-1]))
+        stride = (len(h) - 1) // max(samples, 4)
+        if stride < 4:
             return None
-        steps = np.unique(np.linspace(0, len(h) - 1, samples).astype(int))
+        residual, K = self.discretization.residual(mesh, x, Y)
+        K = K[:1].copy()  # no more is asked for; the others' memory is
+        last = (len(h) - 1) // stride * stride
+        steps = np.r_[:last:stride, last : len(h)]
         _, _, D = self.discretization.differentiate(mesh, x, steps)
         if not np.isfinite(D).all():
             return None
-        identity = np.eye(len(D))[:, :, None]
-        slope = CubicSpline(t[steps], (D - identity) / h[steps], axis=-1)
-        residual, K = self.discretization.residual(mesh, x, Y)
-        return residual, K, StepJacobians(identity + h * slope(t))
+        slope = (D - np.eye(len(D))[:, :, None]) / h[steps]
+        D = _interpolate(slope, last, stride)
+        D *= h
+        for i in range(len(D)):
+            D[i, i] += 1.0
+        return residual, K, StepJacobians(D)
 
     def _newton_tol(self, x, size):
         tol = self.settings.newton_tol
         tol = NEWTON_TOL if tol is None else tol
-        return max(tol, 4 * EPS * math.sqrt(size.shape[1])) * running_max(np, size)
+        largest = running_max(np, size)
+        largest *= max(tol, 4 * EPS * math.sqrt(size.shape[1]))
+        return largest
+
+
+def _interpolate(values, last, stride):
+    """Cubic interpolation between every `stride`-th of N values along an axis.
+
+    Parameters
+    ----------
+    values : ndarray, shape (..., m)
+        Those of the indices 0, stride, ..., last, and all from there on.
+    last, stride : int
+
+    Returns
+    -------
+    ndarray, shape (..., N)
+    """
+    shape, n_pieces = values.shape[:-1], last // stride
+    values = values.reshape(-1, values.shape[-1])
+    coarse, rest = values[:, : n_pieces + 1], values[:, n_pieces:]
+    # the cubics through the first four and the last four serve two pieces
+    first = coarse[:, :4] @ [4.0, -6.0, 4.0, -1.0]
+    beyond = coarse[:, -4:] @ [-1.0, 4.0, -6.0, 4.0]
+    padded = np.column_stack([first, coarse, beyond])
+    neighbours = np.lib.stride_tricks.sliding_window_view(padded, 4, axis=1)
+    s = np.arange(stride) / stride
+    weights = np.stack(
+        [
+            -s * (s - 1) * (s - 2) / 6,
+            (s + 1) * (s - 1) * (s - 2) / 2,
+            -(s + 1) * s * (s - 2) / 2,
+            (s + 1) * s * (s - 1) / 6,
+        ]
+    )
+    filled = np.empty((len(values), last + rest.shape[1]), dtype=values.dtype)
+    pieces = filled[:, :last].reshape(len(values), n_pieces, stride)  # a view
+    np.matmul(np.ascontiguousarray(neighbours), weights, out=pieces)
+    filled[:, last:] = rest
+    return filled.reshape(*shape, -1)
 
 
 def _single_window_failure(result, n_steps):

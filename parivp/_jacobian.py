@@ -157,7 +157,7 @@ class DifferencedJacobian:
         return values[rows, groups[columns]] / used[columns]
 
     def _forward(self, groups, t, y, f, eps):
-        """Changes (n, n_groups, m), and the increments that rounding has left."""
+        """Return changes (n, n_groups, m) and what rounding left of the increments."""
         n, m = y.shape
         n_groups = groups.max(initial=0) + 1
         copies = np.repeat(y[:, None], n_groups, axis=1)

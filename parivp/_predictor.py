@@ -4,14 +4,19 @@ It supplies the guess Newton's method starts from, and a first mesh.
 """
 
 import contextlib
+import itertools
 import threading
 import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.integrate import LSODA
+from scipy.integrate import LSODA, odeint
 
-__all__ = ["Predictor", "Trajectory", "predict"]
+__all__ = ["Predictor", "Trajectory", "predict", "predict_at"]
+
+# Where the times are known beforehand `odeint`, LSODA in one call, does the same
+# in half the time. It gives up after so many steps between two of them.
+MOST_BETWEEN = 100
 
 
 class Trajectory:
@@ -21,10 +26,14 @@ class Trajectory:
     ----------
     t : ndarray, shape (m + 1,)
     y, f : ndarray, shape (n, m + 1)
+    n_steps : ndarray of int, shape (m + 1,), optional
+        Steps that the predictor had made at the points; one from each to the
+        next by default.
     """
 
-    def __init__(self, t, y, f=None):
+    def __init__(self, t, y, f=None, n_steps=None):
         self.t = t
+        self.n_steps = np.arange(len(t)) if n_steps is None else n_steps
         self.direction = 1.0 if t[-1] >= t[0] else -1.0
         h = np.diff(t)
         f = _monotone_slopes(t, y) if f is None else f
@@ -35,11 +44,72 @@ class Trajectory:
         self.coefficients = np.stack([c3, c2, f0, y0])
 
     def __call__(self, t):
-        """States at times `t` (M,) within the trajectory, shape (n, M)."""
-        k = np.searchsorted(self.direction * self.t[1:-1], self.direction * t, "right")
-        s = t - self.t[k]
-        c = self.coefficients[:, :, k]
-        return ((c[0] * s + c[1]) * s + c[2]) * s + c[3]
+        """States at sorted times `t` (M,) within the trajectory, shape (n, M)."""
+        # the times may be many more than the pieces, which are repeated for them
+        inner = self.direction * self.t[1:-1]
+        ends = np.searchsorted(self.direction * t, inner)
+        counts = np.diff(ends, prepend=0, append=len(t))
+        used = slice(*(np.flatnonzero(counts)[[0, -1]] + [0, 1]))
+        counts = counts[used]
+        s = t - np.repeat(self.t[:-1][used], counts)
+        first, *others = self.coefficients[:, :, used]
+        x = np.repeat(first, counts, axis=-1)
+        for c in others:
+            x *= s
+            x += np.repeat(c, counts, axis=-1)
+        return x
+
+    def steps_between(self, start, end):
+        """Count the predictor's steps from one time to another."""
+        inner = self.direction * self.t
+        ends = np.searchsorted(inner, [self.direction * start, self.direction * end])
+        first, last = self.n_steps[np.minimum(ends, len(self.t) - 1)]
+        return int(last - first)
+
+
+def predict_at(rhs, t, y, times, *, rtol, atol):
+    """Integrate loosely from (t, y) through the given `times`.
+
+    Returns
+    -------
+    Trajectory or None
+        None where it takes `predict`, which keeps what came before a failure.
+    """
+    if times[-1] < t:
+        return None  # backward in time `odeint` oversteps its end
+    times = np.concatenate([[t], times])
+    fun, y0, rtol, atol = _real(rhs, y, rtol, atol)
+    uncounted, calls = fun is rhs.fun, itertools.count()
+    if rhs.deadline is not None and uncounted:
+        fun, uncounted = rhs.single, False
+
+    def counting(t, y):
+        next(calls)
+        return rhs.fun(t, y)
+
+    with _without_warnings(), np.errstate(all="ignore"):
+        try:
+            ys, info = odeint(
+                counting if uncounted else fun,
+                y0,
+                times,
+                rtol=rtol,
+                atol=atol,
+                tcrit=times[-1:],
+                mxstep=MOST_BETWEEN,
+                full_output=True,
+                tfirst=True,
+            )
+        except Exception:  # the function's own, met ahead of time
+            return None
+        finally:
+            rhs.n_points += next(calls)
+    if "successful" not in info["message"]:
+        return None
+    ys, n_steps = _as_states(ys.T, y), np.append(0, info["nst"])
+    f = rhs(times, ys)
+    finite = np.isfinite(ys).all() and np.isfinite(f).all()
+    return Trajectory(times, ys, f, n_steps) if finite else None
 
 
 @dataclass(frozen=True)
@@ -90,8 +160,8 @@ def predict(predictor, rhs, t, y, t_bound, n_steps, *, rtol, atol, max_step):
     else:
         return None
     ts, ys = np.array(ts), np.array(ys).T
-    if np.iscomplexobj(y) and not np.iscomplexobj(ys):
-        ys = np.ascontiguousarray(ys[::2] + 1j * ys[1::2])
+    if not np.iscomplexobj(ys):
+        ys = _as_states(ys, y)
     moved = np.abs(np.diff(ts)) > 10 * np.spacing(np.abs(ts[1:]))
     f = rhs(ts, ys) if predictor.slopes else ys
     good = np.isfinite(f).all(axis=0) & np.isfinite(ys).all(axis=0)
@@ -161,16 +231,8 @@ def _adapt(cls, structure, rhs, y, rtol, atol):
     fun = rhs.single if rhs.vectorized else rhs.fun
     if structure is not None and cls is not LSODA:
         return fun, y, rtol, atol, None, {"jac_sparsity": structure.pattern}
-    if np.iscomplexobj(y):
-        rtol = np.repeat(rtol, 2) if np.ndim(rtol) else rtol
-        atol = np.repeat(atol, 2) if np.ndim(atol) else atol
-
-        def real(t, y):
-            return rhs.single(t, y.view(complex)).view(float)
-
-        return real, y.view(float), rtol, atol, None, {}
     if structure is None:
-        return fun, y, rtol, atol, None, {}
+        return *_real(rhs, y, rtol, atol), None, {}
     order, place = structure.order, structure.place
 
     def reordered(t, y):
@@ -180,6 +242,26 @@ def _adapt(cls, structure, rhs, y, rtol, atol):
     atol = atol[order] if np.ndim(atol) else atol
     bands = {"lband": structure.lower, "uband": structure.upper}
     return reordered, y[order], rtol, atol, place, bands
+
+
+def _real(rhs, y, rtol, atol):
+    """Put the problem in real arithmetic; ``rhs.fun`` itself counts no calls."""
+    if not np.iscomplexobj(y):
+        return rhs.single if rhs.vectorized else rhs.fun, y, rtol, atol
+    rtol = np.repeat(rtol, 2) if np.ndim(rtol) else rtol
+    atol = np.repeat(atol, 2) if np.ndim(atol) else atol
+
+    def fun(t, y):
+        return rhs.single(t, y.view(complex)).view(float)
+
+    return fun, y.view(float), rtol, atol
+
+
+def _as_states(ys, y):
+    """Turn real states (n or 2n, m) into states like `y`."""
+    if np.iscomplexobj(y):
+        ys = ys[::2] + 1j * ys[1::2]
+    return np.ascontiguousarray(ys)
 
 
 @contextlib.contextmanager

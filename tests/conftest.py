@@ -12,7 +12,6 @@ import parivp
 METHODS = ("ScanNewton", "ScanNewtonImplicit")
 
 
-
 def method_for(tableau):
     """Name of the method that takes a tableau."""
     implicit = parivp.TABLEAUS[tableau].kind == "implicit"

@@ -8,11 +8,11 @@ import time
 import numpy as np
 import pytest
 import scipy.integrate
+from conftest import FIXED_STEP_TABLEAUS, METHODS, method_for
 from numpy.testing import assert_allclose
 from scipy.sparse import csc_array
 
 import parivp
-from conftest import FIXED_STEP_TABLEAUS, METHODS, method_for
 
 # Seconds after which a solver that does not come to an end is stopped.
 LIMIT = 10

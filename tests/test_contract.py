@@ -8,11 +8,11 @@ import time
 import numpy as np
 import pytest
 import scipy.integrate
+from conftest import method_for
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csc_array
 
 import parivp
-from conftest import method_for
 
 TIGHT = {"rtol": 1e-9, "atol": 1e-12}
 FINISHED = "The solver successfully reached the end of the integration interval."

@@ -5,13 +5,24 @@ import math
 import numpy as np
 import pytest
 import scipy.integrate
+from conftest import method_for
 from numpy.testing import assert_allclose, assert_array_equal
 
 import parivp
-from conftest import method_for
 
 # Orders from the literature the tableaus come from.
-ORDERS = {"Euler": 1, "RK4": 4, "RK23": 3, "RK45": 5, "DOP853": 8}
+ORDERS = {
+    "Euler": 1,
+    "RK4": 4,
+    "RK23": 3,
+    "RK45": 5,
+    "DOP853": 8,
+    "BackwardEuler": 1,
+    "ImplicitMidpoint": 2,
+    "Trapezoid": 2,
+    **{f"RadauIIA{order}": order for order in (3, 5, 7, 9, 11, 13)},
+    **{f"GaussLegendre{order}": order for order in (4, 6, 8, 10, 12)},
+}
 
 RK4 = (
     [[], [0.5], [0, 0.5], [0, 0, 1]],
@@ -457,6 +468,20 @@ ORDER_RANGES = {
     "RK23": (4, 800),
     "RK45": (6, 800),
     "DOP853": (6, 240),
+    "BackwardEuler": (2, 4000),
+    "ImplicitMidpoint": (2, 4000),
+    "Trapezoid": (2, 4000),
+    "RadauIIA3": (2, 4000),
+    "RadauIIA5": (4, 800),
+    "RadauIIA7": (4, 200),
+    "RadauIIA9": (6, 240),
+    "RadauIIA11": (6, 100),
+    "RadauIIA13": (12, 230),
+    "GaussLegendre4": (4, 800),
+    "GaussLegendre6": (4, 800),
+    "GaussLegendre8": (6, 400),
+    "GaussLegendre10": (6, 120),
+    "GaussLegendre12": (12, 260),
 }
 
 
@@ -514,3 +539,38 @@ def test_max_steps_ends_a_fixed_mesh(method, time_vectorized):
     assert result.status == -1
     assert "max_steps" in result.message
     assert len(result.t) == 41
+
+
+@pytest.mark.parametrize("kind", ["random", "geometric", "two densities"])
+def test_fine_uneven_mesh(kind):
+    """Guess and Jacobians are interpolated between points of an uneven mesh."""
+    rng = np.random.default_rng(0)
+    mesh = {
+        "random": np.concatenate([[0], np.cumsum(rng.uniform(1e-4, 3e-3, 5000))]),
+        "geometric": np.geomspace(1e-3, 8, 5001),
+        "two densities": np.r_[np.linspace(0, 4, 4000), np.linspace(4, 8, 1001)[1:]],
+    }[kind]
+    result = parivp.solve_ivp(
+        van_der_pol, (mesh[0], mesh[-1]), [0.0, 1.0], tableau="RK4", mesh=mesh
+    )
+    assert result.nit > 0
+    assert_reproduces(result, recursion(van_der_pol, mesh, [0.0, 1.0], "RK4"))
+
+
+def test_calls_of_a_failing_predictor_are_counted():
+    """The function raises ahead of time, where `max_steps` keeps the steps from."""
+    n_points = 0
+
+    def fun(t, y):
+        nonlocal n_points
+        n_points += np.size(t)
+        if np.any(t > 1.5):
+            raise ValueError("far ahead")
+        return -y
+
+    result = parivp.solve_ivp(
+        fun, (0, 2), [1.0], tableau="RK4", n_steps=3000, max_steps=2000
+    )
+    assert_allclose(result.y[0], np.exp(-result.t), rtol=1e-12)
+    assert len(result.t) == 2001
+    assert result.nfev == n_points

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import scipy.integrate
+from conftest import FIXED_STEP_TABLEAUS
 from numpy.testing import assert_allclose, assert_array_equal
 
 import parivp
@@ -283,12 +284,13 @@ def test_answer_is_right(method, case, time_vectorized):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_answer_is_right_at_fixed_steps(case):
-    """Two hundred steps of RK4 with and without the probe, to rounding."""
+def test_answer_is_right_at_fixed_steps(method, case):
+    """Two hundred steps with and without the probe, to rounding."""
     fun, y0, tf = CASES[case]
-    options = {"tableau": "RK4", "n_steps": 200}
-    probed = parivp.solve_ivp(fun, (0, tf), y0, **options)
-    looped = parivp.solve_ivp(fun, (0, tf), y0, time_vectorized=False, **options)
+    options = {"tableau": FIXED_STEP_TABLEAUS[method], "n_steps": 200}
+    args = (fun, (0, tf), y0, method)
+    probed = parivp.solve_ivp(*args, **options)
+    looped = parivp.solve_ivp(*args, time_vectorized=False, **options)
     assert probed.success
     assert looped.success
     scale = np.max(np.abs(looped.y), axis=1, keepdims=True)
@@ -661,6 +663,8 @@ ALL_AT_ONCE = {
 @pytest.mark.parametrize("name", ALL_AT_ONCE)
 def test_conditions_on_all_columns_are_found_out(method, name, options):
     """``np.all`` of many points is hardly ever true, of one it often is."""
+    if "n_steps" in options:
+        options = options | {"tableau": FIXED_STEP_TABLEAUS[method]}
     solutions = [
         parivp.solve_ivp(
             ALL_AT_ONCE[name],

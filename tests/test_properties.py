@@ -20,11 +20,11 @@ import numpy as np
 import pytest
 import scipy.integrate
 import scipy.linalg
+from conftest import method_for
 from hypothesis import assume, given, target
 from numpy.testing import assert_array_equal
 
 import parivp
-from conftest import method_for
 
 METHOD = "ScanNewton"
 
