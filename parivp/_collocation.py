@@ -174,21 +174,39 @@ class Collocation(Discretization):
 
     # -- error estimate and dense output ------------------------------------
 
-    def error_norm(self, h, K, x, x_new):
+    def error_norm(self, h, K, x, x_new, slope=None):
         """Scaled norm of the local error estimate of every step, shape (N,).
 
         The error of the collocation polynomial, from the Legendre coefficients
         of ``h u'``: the first one that is missing is taken to be smaller than
         the last one there is by as much as that is smaller than the one before
         (or that than the one before, for odd and even solutions).
+
+        No node may see a jump of the right-hand side that lies before the first
+        one. There ``u'`` differs from what it was at the end of the step before,
+        `slope` (n,) for the first step; on smooth solutions by about twice the
+        first missing coefficient.
         """
         s = self.tableau.n_stages
-        modes = np.matmul(self.tableau.modes[max(0, s - 3) :], K)
-        modes /= self.scale(x, x_new)[:, None]
-        norms = np.sqrt(np.mean(np.abs(modes) ** 2, axis=0)) + TINY
+        scale = self.scale(x, x_new)
+        modes = np.matmul(self.tableau.modes, K)
+        last = modes[:, max(0, s - 3) :] / scale[:, None]
+        norms = np.sqrt(np.mean(np.abs(last) ** 2, axis=0)) + TINY
         decay = norms[1:] / norms[:-1]
         decay = np.clip(np.max(decay, axis=0), SMALLEST_DECAY, 1.0)
-        return norms[-1] * decay / (2 * s)
+        error = norms[-1] * decay / (2 * s)
+        before = np.empty_like(x)
+        before[:, 1:] = np.sum(modes[:, :, :-1], axis=1) / h[:-1]
+        signs = (-1.0) ** np.arange(s)
+        start = np.tensordot(signs, modes, (0, 1))
+        before[:, 0] = start[:, 0] / h[0] if slope is None else slope
+        kink = (start - h * before) / scale
+        kink = np.sqrt(np.mean(np.abs(kink) ** 2, axis=0)) / (8 * s)
+        return np.maximum(error, kink)
+
+    def end_slope(self, h, K):
+        """Derivative at the end of the last step, shape (n,)."""
+        return np.sum(self.tableau.modes @ K[:, :, -1].T, axis=0) / h
 
     def interpolant(self, mesh, x, K):
         """Dense output: the collocation polynomials.

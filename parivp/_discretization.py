@@ -84,6 +84,10 @@ class Discretization:
         if isinstance(self.jac, UserJacobian):
             self.jac.single(t, y)
 
+    def end_slope(self, h, K):
+        """Derivative at the end of the last step, where error estimates use it."""
+        return None
+
     def scale(self, x, x_new):
         """``atol + rtol max(|x|, |x_new|)``, shape (n, N)."""
         return self.atol + self.rtol * np.maximum(np.abs(x), np.abs(x_new))
@@ -321,7 +325,7 @@ class ExplicitRungeKutta(Discretization):
 
     # -- error estimate and dense output ----------------------------------
 
-    def error_norm(self, h, K, x, x_new):
+    def error_norm(self, h, K, x, x_new, slope=None):
         """Scaled norm of the local error estimate of every step, shape (N,).
 
         One estimate is measured in the root mean square norm, as in SciPy;

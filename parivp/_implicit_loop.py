@@ -66,7 +66,7 @@ class ImplicitLoop(WindowLoop):
         result.cut(result.n_converged)
         mesh, x, K = result.mesh, result.x, disc.stages(result)
         h = np.abs(np.diff(mesh))
-        error = disc.error_norm(h, K, x[:, :-1], x[:, 1:])
+        error = disc.error_norm(np.diff(mesh), K, x[:, :-1], x[:, 1:], self.slope)
         pieces = h / self._wanted(h, error)
         used = np.searchsorted(self.direction * guess.t, self.direction * mesh[-1])
         self.ratio = used / np.sum(pieces * rough**disc.error_exponent)

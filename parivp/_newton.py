@@ -145,7 +145,9 @@ def newton(
                 rate, left = state.deviation, _after_first(state.deviation, trusted)
                 left = 1.0 if exact else left
             else:
-                rate = norm / max(float(xp.max(previous[: U.shape[-1]])), TINY)
+                before = float(xp.max(previous[: U.shape[-1]]))
+                # a norm may overflow where the iterate before was zero
+                rate = norm / max(before, TINY) if before < math.inf else math.inf
                 left = 1.0 if exact else _series(rate)
             state.n_converged = _first(xp, ~((norms == 0) | (left * norms <= 1.0)))
             if iteration > 0 and shorten and state.n_converged < norms.shape[0]:
@@ -221,8 +223,10 @@ def _converged_head(xp, norms, previous):
 
     Updates act forward only, so that what later steps do does not matter.
     """
-    rate = running_max(xp, norms) / (running_max(xp, previous) + TINY)
-    left = xp.where(rate < 0.5, rate / (1.0 - rate), xp.asarray(math.inf))
+    before = running_max(xp, previous)
+    rate = running_max(xp, norms) / (before + TINY)
+    good = (rate < 0.5) & (before < math.inf)
+    left = xp.where(good, rate / (1.0 - rate), xp.asarray(math.inf))
     return _first(xp, ~((norms == 0) | (left * norms <= 1.0)))
 
 

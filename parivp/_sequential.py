@@ -69,14 +69,15 @@ def steps_one_by_one(loop, n_steps=BLOCK):
         f0 = loop.discretization.rhs.single(loop.t, loop.y)
         loop.h_next = initial_step(loop, f0)
     ts, ys, Ks, problem = [loop.t], [loop.y], [], None
-    h = loop.h_next
+    h, slope = loop.h_next, loop.slope
     while len(ts) <= n_steps and ts[-1] != loop.t_bound:
         try:
             with np.errstate(all="ignore"):
-                t, y, K, h = _step(loop, ts[-1], ys[-1], h, first=len(ts) == 1)
+                t, y, K, h = _step(loop, ts[-1], ys[-1], h, slope, first=len(ts) == 1)
         except (Exception, DeadlineExceeded) as raised:
             problem = raised
             break
+        slope = loop.discretization.end_slope(t - ts[-1], K)
         ts.append(t)
         ys.append(y)
         Ks.append(K)
@@ -88,7 +89,7 @@ def steps_one_by_one(loop, n_steps=BLOCK):
         raise problem
 
 
-def _step(loop, t, y, h, first):
+def _step(loop, t, y, h, slope, first):
     """Take one step; return time, state, stages and the next step size."""
     disc, max_step = loop.discretization, loop.settings.max_step
     smallest = smallest_step(t)
@@ -106,7 +107,9 @@ def _step(loop, t, y, h, first):
         mesh = np.array([t, t_new])
         h = abs(t_new - t)
         phi, K = disc.single_step(mesh, y, loop._newton_tol)
-        error = float(disc.error_norm(mesh[1:] - mesh[:-1], K, y[:, None], phi)[0])
+        error = float(
+            disc.error_norm(mesh[1:] - mesh[:-1], K, y[:, None], phi, slope)[0]
+        )
         if error <= 1.0 and not np.isfinite(disc.rhs.single(t_new, phi[:, 0])).all():
             error = math.inf  # no step could start there
         if error <= 1.0:

@@ -114,6 +114,7 @@ class WindowLoop:
         self.n_single = BLOCK // 2  # single steps between windows that fail
         self.trial = None  # mesh and guess left over from the last window
         self.n_failures = 0
+        self.slope = None  # the derivative at the present time
         self.ratio = 1.0  # steps of the predictor to one of the first mesh
 
     def segments(self):
@@ -164,6 +165,7 @@ class WindowLoop:
         f0 = rhs.single(self.t, self.y)
         if self.y.size == 0 or self.t == self.t_bound:
             return
+        self.slope = f0
         self.h_next = self.h_first = initial_step(self, f0)
         # as many points as nothing else in the problem is likely to have
         n_points = 4 if self.y.size != 4 else 5
@@ -189,6 +191,8 @@ class WindowLoop:
             K = None if K is None else K[..., :n]
         self.t, self.y = float(t[-1]), y[:, -1].copy()
         self.h_first = LARGEST_FACTOR * abs(t[-1] - t[-2])
+        if K is not None:
+            self.slope = self.discretization.end_slope(t[-1] - t[-2], K)
         self.nsteps += n
         return Segment(t, y, K)
 
@@ -310,7 +314,7 @@ class WindowLoop:
         result.cut(n_converged)
         mesh, x, K = result.mesh, result.x, disc.stages(result)
         h = np.diff(mesh)
-        error = disc.error_norm(h, K, x[:, :-1], x[:, 1:])
+        error = disc.error_norm(h, K, x[:, :-1], x[:, 1:], self.slope)
         wanted = self._wanted(h, error)
         n = prefix_below(error, 1.0)
         if n > 0 and not np.all(np.isfinite(self._derivative(mesh[n], x[:, n]))):

@@ -47,8 +47,8 @@ def test_never_much_less_accurate_than_rk45(method, name, rtol):
     assert ours <= WORST * rk45
 
 
-def test_calibrated_on_average(method):
-    ratios = []
+def test_calibrated_on_average():
+    method, ratios = "ScanNewton", []
     for name in NAMES:
         for rtol in RTOLS:
             ours, rk45 = end_point_errors(name, rtol, method)

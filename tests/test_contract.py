@@ -350,8 +350,10 @@ def test_fun_is_never_called_outside_the_span(t_span, tableau, time_vectorized):
         time_vectorized=time_vectorized,
         **options,
     )
-    assert np.min(seen) == 0
-    assert np.max(seen) == 3
+    assert np.min(seen) >= 0
+    assert np.max(seen) <= 3
+    if 1 in parivp.TABLEAUS[tableau].c:
+        assert {np.min(seen), np.max(seen)} == {0, 3}
 
 
 def test_events_are_never_called_outside_the_span(method):

@@ -125,6 +125,13 @@ ADAPTED = (
         ("ScanNewton",),
     ),
     Adapted(
+        "test_duplicate_timestamps",
+        {"tableau": "RadauIIA3"},
+        "extrapolates 1500 steps beyond the solution, with the default RK45 in mind",
+        "DOP853",
+        ("ScanNewtonImplicit",),
+    ),
+    Adapted(
         "test_array_rtol",
         {"tableau": "RK45"},
         "compares two errors that are both 100 times below atol, where chance decides",
