@@ -1,28 +1,38 @@
-"""Time to reach an accuracy: ScanNewton beside SciPy's RK45 and DOP853.
+"""Time to reach an accuracy: the methods of parivp beside SciPy's.
 
-Run as ``taskset -c 0 python -m benchmarks.work_precision``.
+Run as ``taskset -c 0 python -m benchmarks.work_precision``: ScanNewton against RK45
+and DOP853. With ``--gauss`` the same problems are also solved by ScanNewtonImplicit
+with 6 Gauss-Legendre stages; with ``--stiff`` stiff problems by ScanNewtonImplicit,
+against Radau, BDF and LSODA.
 
 Every method solves every problem at rtol 1e-3 ... 1e-13 with atol = rtol * 1e-3.
 The achieved error is the largest relative error of the end point over its
-components, each measured relative to max(|ref_i|, 1e-3 max|ref|). A time is the
-median of several warm runs. Each repetition goes through all tolerances, the
-methods taking turns, so that a slow spell of the machine falls on all of them and
-is left out by the median.
+components, each measured relative to max(|ref_i|, 1e-3 max|ref|), in robertson_long
+relative to max(|ref_i|, 1e-8). A time is the median of several warm runs. Each
+repetition goes through all tolerances, the methods taking turns, so that a slow
+spell of the machine falls on all of them and is left out by the median. A method
+that was slow at one tolerance is not run at tighter ones.
 
 The time a method needs for an error is read off its curve: of its points only
 those are kept that no other point beats in both error and time, and between
 them log(time) is interpolated linearly in log(error). A target is compared only
-where ScanNewton and at least one SciPy method reach it. The figure of merit is
+where the method of parivp and at least one of SciPy's reach it. The figure of merit
+is
 
-    ratio = min(time of RK45, time of DOP853) / time of ScanNewton,
+    ratio = time of the best of SciPy's / time of the method of parivp,
 
-above 1 where ScanNewton is faster.
+above 1 where the latter is faster.
+
+Without ``--jac`` every method finds Jacobians by differences; large problems come
+with the pattern of theirs, as `jac_sparsity` or, for LSODA, its bandwidths.
 """
 
 import argparse
 import statistics
 import sys
 import time
+import tracemalloc
+import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -34,9 +44,8 @@ RTOLS = tuple(10.0**-k for k in range(3, 14))
 ATOL_FACTOR = 1e-3
 TARGETS = tuple(10.0**-k for k in range(3, 11))
 CALIBRATION_RTOLS = (1e-3, 1e-6, 1e-9)
-CHALLENGER = "ScanNewton"
-RIVALS = ("RK45", "DOP853")
-DEFAULT_PROBLEMS = (
+GAUSS = "GaussLegendre12"
+NONSTIFF_PROBLEMS = (
     "logistic",
     "van_der_pol",
     "van_der_pol_long",
@@ -46,10 +55,44 @@ DEFAULT_PROBLEMS = (
     "pleiades",
     "lorenz",
 )
+# Left out: dahlquist and flame, whose end points are equilibria that every method
+# meets at any tolerance.
+STIFF_PROBLEMS = (
+    "robertson",
+    "robertson_long",
+    "hires",
+    "oregonator",
+    "van_der_pol_stiff",
+    "pollution",
+    "prothero_robinson",
+    "stiff_linear",
+    "heat",
+    "brusselator_pde",
+)
 # A run is repeated until it has taken this long, or MAX_REPEATS times.
 SECONDS_PER_POINT = 0.15
 MAX_REPEATS = 9
 MIN_REPEATS = 3
+# A method slower than this at one tolerance is not run at tighter ones.
+SLOW_SECONDS = 3.0
+# Methods of parivp stop after this time, should they get stuck.
+TIMEOUT = 60.0
+MEMORY_RTOL = 1e-6
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A method of parivp, its rivals, and the errors its means are taken over."""
+
+    challenger: str
+    rivals: tuple[str, ...]
+    limits: tuple[float, ...]
+
+
+EXPLICIT = Comparison("ScanNewton", ("RK45", "DOP853"), (1e-6, 1e-9))
+GAUSSIAN = Comparison(GAUSS, ("RK45", "DOP853"), (1e-6, 1e-9))
+IMPLICIT = Comparison("ScanNewtonImplicit", ("Radau", "BDF"), (1e-6, 1e-8))
+FORTRAN = Comparison("ScanNewtonImplicit", ("LSODA",), (1e-6, 1e-8))
 
 
 @dataclass
@@ -58,6 +101,7 @@ class Point:
 
     rtol: float
     error: float = np.inf
+    first_seconds: float = 0.0
     times: list[float] = field(default_factory=list)
     nsteps: int = 0
     nit: int | None = None
@@ -84,16 +128,41 @@ def find_solver(method: str):
     return parivp.solve_ivp
 
 
-def run_once(problem: Problem, method: str, rtol: float, options: dict, clock):
+def find_options(problem: Problem, column: str, args) -> dict:
+    """Return the method of a column and its options for a problem."""
+    own = not hasattr(scipy.integrate, column)
+    options: dict = {"method": column}
+    if own:
+        options["timeout"] = TIMEOUT
+    if column == GAUSS:
+        options |= {"method": "ScanNewtonImplicit", "tableau": GAUSS}
+    elif own and args.tableau:
+        options["tableau"] = args.tableau
+    pattern = problem.jac_sparsity
+    if column == "LSODA" and pattern is not None:
+        rows, columns = pattern.nonzero()
+        return options | {
+            "lband": int((rows - columns).max()),
+            "uband": int((columns - rows).max()),
+        }
+    if column in ("RK23", "RK45", "DOP853"):
+        return options
+    if args.jac and problem.jac is not None:
+        options["jac"] = problem.jac
+    elif pattern is not None and column != "ScanNewton":
+        options["jac_sparsity"] = pattern
+    return options
+
+
+def run_once(problem: Problem, rtol: float, options: dict, clock):
     """Solve once; return the result and the seconds it took."""
-    solve_ivp = find_solver(method)
+    solve_ivp = find_solver(options["method"])
     y0 = np.array(problem.y0)
     start = clock()
     result = solve_ivp(
         problem.fun,
         problem.t_span,
         y0,
-        method=method,
         rtol=rtol,
         atol=rtol * ATOL_FACTOR,
         **options,
@@ -101,11 +170,13 @@ def run_once(problem: Problem, method: str, rtol: float, options: dict, clock):
     return result, clock() - start
 
 
-def first_run(problem: Problem, method: str, rtol: float, options: dict) -> Point:
-    """Solve once, untimed, and record what was achieved."""
+def first_run(problem: Problem, rtol: float, options: dict) -> Point:
+    """Solve once, and record what was achieved; its time does not count."""
     point = Point(rtol)
     try:
-        result, _ = run_once(problem, method, rtol, options, time.perf_counter)
+        result, point.first_seconds = run_once(
+            problem, rtol, options, time.perf_counter
+        )
     except Exception as exc:  # a benchmark reports a crash and goes on
         point.message = f"{type(exc).__name__}: {exc}"
         return point
@@ -121,20 +192,32 @@ def first_run(problem: Problem, method: str, rtol: float, options: dict) -> Poin
     return point
 
 
-def measure(problem: Problem, methods, options: dict, clock) -> dict[str, list[Point]]:
-    """Sweep the tolerances on one problem, again and again."""
-    curves: dict[str, list[Point]] = {
-        m: [first_run(problem, m, rtol, options.get(m, {})) for rtol in RTOLS]
-        for m in methods
+def first_runs(problem: Problem, options: dict) -> list[Point]:
+    """Sweep the tolerances until they become too slow."""
+    points: list[Point] = []
+    for rtol in RTOLS:
+        if points and points[-1].first_seconds > SLOW_SECONDS:
+            slow = f"not run: {points[-1].rtol:.0e} took over {SLOW_SECONDS:.0f} s"
+            points += [Point(tighter, message=slow) for tighter in RTOLS[len(points) :]]
+            break
+        points.append(first_run(problem, rtol, options))
+    return points
+
+
+def measure(problem: Problem, columns: dict, clock) -> dict[str, list[Point]]:
+    """Sweep the tolerances on one problem, again and again.
+
+    `columns` holds the options by the name of the column.
+    """
+    curves = {
+        column: first_runs(problem, options) for column, options in columns.items()
     }
     for repeat in range(MAX_REPEATS):
         for row in zip(*curves.values(), strict=True):
-            for method, point in zip(curves, row, strict=True):
+            for options, point in zip(columns.values(), row, strict=True):
                 done = repeat >= MIN_REPEATS and sum(point.times) > SECONDS_PER_POINT
                 if point.solved and not done:
-                    _, seconds = run_once(
-                        problem, method, point.rtol, options.get(method, {}), clock
-                    )
+                    _, seconds = run_once(problem, point.rtol, options, clock)
                     point.times.append(seconds)
     return curves
 
@@ -160,13 +243,17 @@ def time_to_reach(points: list[Point], target: float) -> float:
     return float(np.exp(np.interp(-np.log(target), -np.log(errors), np.log(times))))
 
 
-def ratios(curves: dict[str, list[Point]]) -> dict[float, float]:
+def ratios(
+    curves: dict[str, list[Point]], comparison: Comparison
+) -> dict[float, float]:
     """Return the figure of merit by target, where both sides reach it."""
     found = {}
     for target in TARGETS:
-        ours = time_to_reach(curves[CHALLENGER], target)
+        ours = time_to_reach(curves[comparison.challenger], target)
         theirs = min(
-            time_to_reach(curves[rival], target) for rival in RIVALS if rival in curves
+            time_to_reach(curves[rival], target)
+            for rival in comparison.rivals
+            if rival in curves
         )
         if np.isfinite(ours) and np.isfinite(theirs):
             found[target] = theirs / ours
@@ -198,11 +285,15 @@ def print_curves(name: str, curves: dict[str, list[Point]]) -> None:
         print(line)
 
 
-def print_ratios(table: dict[str, dict[float, float]]) -> None:
-    """Print the figures of merit and their summary."""
+def print_ratios(
+    comparison: Comparison, all_curves: dict[str, dict[str, list[Point]]]
+) -> None:
+    """Print the figures of merit of one comparison and their summary."""
+    table = {name: ratios(curves, comparison) for name, curves in all_curves.items()}
     width = max(map(len, table))
-    rivals = " and ".join(RIVALS)
-    print(f"\nTime of the better of {rivals} / time of {CHALLENGER} to reach an error")
+    rivals = " and ".join(comparison.rivals)
+    whose = f"the better of {rivals}" if comparison.rivals[1:] else rivals
+    print(f"\nTime of {whose} / time of {comparison.challenger} to reach an error")
     print(f"{'':{width}} " + "".join(f"{target:8.0e}" for target in TARGETS))
     for name, found in table.items():
         cells = "".join(
@@ -211,29 +302,8 @@ def print_ratios(table: dict[str, dict[float, float]]) -> None:
         print(f"{name:{width}} {cells}")
     means = [geometric_mean(f[t] for f in table.values() if t in f) for t in TARGETS]
     print(f"{'geom. mean':{width}} " + "".join(f"{mean:8.2f}" for mean in means))
-    print_summary(table)
-
-
-def print_summary(table: dict[str, dict[float, float]]) -> None:
-    """Print the mean over the problems and the worst of them."""
-    for limit in (1e-6, 1e-9):
-        # Each problem counts once, however many of the targets it reaches.
-        per_problem = {
-            name: geometric_mean(r for t, r in found.items() if t <= limit * 1.001)
-            for name, found in table.items()
-        }
-        per_problem = {
-            name: mean for name, mean in per_problem.items() if np.isfinite(mean)
-        }
-        if not per_problem:
-            print(f"errors <= {limit:.0e}: reached by both sides on no problem")
-            continue
-        worst = min(per_problem, key=per_problem.__getitem__)
-        print(
-            f"errors <= {limit:.0e}: geometric mean over {len(per_problem)} problems "
-            f"{geometric_mean(per_problem.values()):.2f}, worst problem {worst} "
-            f"{per_problem[worst]:.2f}"
-        )
+    for limit in comparison.limits:
+        print_summary(table, limit)
     cells = [
         (ratio, name, t) for name, found in table.items() for t, ratio in found.items()
     ]
@@ -242,10 +312,56 @@ def print_summary(table: dict[str, dict[float, float]]) -> None:
         print(f"worst single ratio: {ratio:.2f}, {name} at error {target:.0e}")
 
 
-def print_calibration(all_curves: dict[str, dict[str, list[Point]]]) -> None:
-    """Print the error of ScanNewton over RK45's at equal tolerances."""
+def print_summary(table: dict[str, dict[float, float]], limit: float) -> None:
+    """Print the mean over the problems and the worst of them."""
+    # Each problem counts once, however many of the targets it reaches.
+    per_problem = {
+        name: geometric_mean(r for t, r in found.items() if t <= limit * 1.001)
+        for name, found in table.items()
+    }
+    per_problem = {name: mean for name, mean in per_problem.items() if mean > 0}
+    if not per_problem:
+        print(f"errors <= {limit:.0e}: reached by both sides on no problem")
+        return
+    worst = min(per_problem, key=per_problem.__getitem__)
+    print(
+        f"errors <= {limit:.0e}: geometric mean over {len(per_problem)} problems "
+        f"{geometric_mean(per_problem.values()):.2f}, worst problem {worst} "
+        f"{per_problem[worst]:.2f}"
+    )
+
+
+def print_loose(
+    challenger: str, rival: str, all_curves: dict[str, dict[str, list[Point]]]
+) -> None:
+    """Print the ratio of times at the rival's error of the loosest tolerance."""
     width = max(map(len, all_curves))
-    print(f"\nEnd-point error of {CHALLENGER} / that of RK45 at the same tolerances")
+    print(
+        f"\nTime of {rival} at rtol {RTOLS[0]:.0e} / time of {challenger} to reach the "
+        "same error"
+    )
+    found = {}
+    for name, curves in all_curves.items():
+        theirs = curves[rival][0]
+        ours = time_to_reach(curves[challenger], theirs.error)
+        if theirs.solved and np.isfinite(ours):
+            found[name] = theirs.seconds / ours
+            print(f"{name:{width}} {found[name]:8.2f}  at error {theirs.error:.0e}")
+        else:
+            print(f"{name:{width}}        -")
+    if found:
+        print(
+            f"{'geom. mean':{width}} {geometric_mean(found.values()):8.2f}\n"
+            f"{'worst':{width}} {min(found.values()):8.2f}"
+        )
+
+
+def print_calibration(
+    challenger: str, rival: str, all_curves: dict[str, dict[str, list[Point]]]
+) -> None:
+    """Print the error of the challenger over the rival's at equal tolerances."""
+    width = max(map(len, all_curves))
+    print(f"\nEnd-point error of {challenger} / that of {rival} at the same tolerances")
     print(f"{'':{width}} " + "".join(f"{rtol:>9.0e}" for rtol in CALIBRATION_RTOLS))
     columns: dict[float, dict[str, float]] = {rtol: {} for rtol in CALIBRATION_RTOLS}
     for name, curves in all_curves.items():
@@ -253,7 +369,7 @@ def print_calibration(all_curves: dict[str, dict[str, list[Point]]]) -> None:
         for rtol, column in columns.items():
             ours, theirs = (
                 next(p for p in curves[m] if np.isclose(p.rtol, rtol, rtol=1e-6))
-                for m in (CHALLENGER, "RK45")
+                for m in (challenger, rival)
             )
             if ours.solved and theirs.solved:
                 # Below 1e-16 an error is rounding; its size says nothing.
@@ -268,6 +384,29 @@ def print_calibration(all_curves: dict[str, dict[str, list[Point]]]) -> None:
             for column in columns.values()
         )
         print(f"{label:{width}} {cells}")
+
+
+def print_memory(problem: Problem, columns: dict) -> None:
+    """Print the peak memory of the solvers on a large problem."""
+    n = len(problem.y0)
+    print(
+        f"  memory at rtol {MEMORY_RTOL:.0e}; a dense Jacobian takes {8 * n * n} bytes"
+    )
+    for column, options in columns.items():
+        tracemalloc.start()
+        try:
+            result, _ = run_once(problem, MEMORY_RTOL, options, time.perf_counter)
+            peak = tracemalloc.get_traced_memory()[1]
+        except Exception as exc:
+            print(f"  {column:<20} {type(exc).__name__}: {exc}")
+            continue
+        finally:
+            tracemalloc.stop()
+        steps = len(result.t) - 1
+        print(
+            f"  {column:<20} peak {peak / 2**20:8.2f} MiB, {steps:6d} steps, "
+            f"{peak / steps:10.0f} bytes per step"
+        )
 
 
 def save_plot(path: str, all_curves: dict[str, dict[str, list[Point]]]) -> None:
@@ -298,7 +437,7 @@ def save_plot(path: str, all_curves: dict[str, dict[str, list[Point]]]) -> None:
                 [1e3 * p.seconds for p in solved],
                 "o-",
                 markersize=3,
-                linewidth=2 if method == CHALLENGER else 1,
+                linewidth=1 if hasattr(scipy.integrate, method) else 2,
                 label=method,
             )
         ax.invert_xaxis()
@@ -320,69 +459,97 @@ def parse(argv):
         "also keeps BLAS to one thread; on a machine with other load add --cpu-time.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "--problems",
-        default=",".join(DEFAULT_PROBLEMS),
-        help="comma-separated, or 'nonstiff' for all of these; default: %(default)s",
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument(
+        "--stiff", action="store_true", help="stiff problems and the methods for them"
+    )
+    kind.add_argument(
+        "--gauss",
+        action="store_true",
+        help=f"a column for ScanNewtonImplicit with tableau {GAUSS}",
     )
     parser.add_argument(
-        "--methods",
-        default=",".join((*RIVALS, CHALLENGER)),
-        help="comma-separated; default: %(default)s",
+        "--problems",
+        help="comma-separated, or 'nonstiff' or 'stiff' for all of these; default: "
+        f"{','.join(NONSTIFF_PROBLEMS)}, or with --stiff {','.join(STIFF_PROBLEMS)}",
+    )
+    parser.add_argument(
+        "--methods", help="comma-separated; default: all of the comparison"
     )
     parser.add_argument("--plot", metavar="FILE", help="save the curves as a picture")
     parser.add_argument(
-        "--tableau", help=f"tableau of {CHALLENGER}; its default where not given"
+        "--tableau", help="tableau of the method of parivp; its default where not given"
     )
     parser.add_argument(
         "--jac",
         action="store_true",
-        help=f"give {CHALLENGER} the Jacobian where there is one",
+        help="give every method that takes it the Jacobian where there is one",
     )
     parser.add_argument(
         "--cpu-time", action="store_true", help="measure CPU time, not elapsed time"
     )
-    parser.add_argument(
-        "--stiff",
-        action="store_true",
-        help="reserved: no method for stiff problems exists yet",
-    )
     args = parser.parse_args(argv)
-    if args.stiff:
-        parser.error("--stiff is reserved: parivp has no method for stiff problems yet")
-    args.methods = args.methods.split(",")
-    if args.problems == "nonstiff":
-        args.problems = [p.name for p in PROBLEMS.values() if not p.stiff]
+    args.comparisons = (
+        [IMPLICIT, FORTRAN]
+        if args.stiff
+        else [EXPLICIT, GAUSSIAN]
+        if args.gauss
+        else [EXPLICIT]
+    )
+    if args.methods:
+        args.methods = args.methods.split(",")
     else:
-        args.problems = args.problems.split(",")
+        rivals = [rival for c in args.comparisons for rival in c.rivals]
+        challengers = [c.challenger for c in args.comparisons]
+        args.methods = list(dict.fromkeys(rivals + challengers))
+    args.problems = choose_problems(args.problems, args.stiff)
     unknown = [name for name in args.problems if name not in PROBLEMS]
     if unknown:
         parser.error(f"unknown problems {unknown}; known: {', '.join(PROBLEMS)}")
     return args
 
 
+def choose_problems(names: str | None, stiff: bool) -> list[str]:
+    """Return the names of the problems asked for."""
+    if names is None:
+        return list(STIFF_PROBLEMS if stiff else NONSTIFF_PROBLEMS)
+    if names in ("nonstiff", "stiff"):
+        return [p.name for p in PROBLEMS.values() if names in p.tags]
+    return names.split(",")
+
+
+def report(args, all_curves: dict[str, dict[str, list[Point]]]) -> None:
+    """Print what the curves of all problems say."""
+    for comparison in args.comparisons:
+        if comparison.challenger in args.methods and set(comparison.rivals) & set(
+            args.methods
+        ):
+            print_ratios(comparison, all_curves)
+    rival = "Radau" if args.stiff else "RK45"
+    for challenger in dict.fromkeys(c.challenger for c in args.comparisons):
+        if challenger in args.methods and rival in args.methods:
+            if args.stiff:
+                print_loose(challenger, rival, all_curves)
+            print_calibration(challenger, rival, all_curves)
+
+
 def main(argv=None):
     """Run the benchmark."""
     args = parse(argv)
+    # BDF and LSODA warn where they fail, which the curves show.
+    warnings.simplefilter("ignore")
     start = time.perf_counter()
     clock = time.process_time if args.cpu_time else time.perf_counter
-    all_curves, table = {}, {}
+    all_curves = {}
     for name in args.problems:
         problem = PROBLEMS[name]
-        options = {}
-        if args.tableau:
-            options["tableau"] = args.tableau
-        if args.jac and problem.jac is not None:
-            options["jac"] = problem.jac
-        curves = measure(problem, args.methods, {CHALLENGER: options}, clock)
-        all_curves[name] = curves
-        print_curves(name, curves)
-        if CHALLENGER in curves and set(RIVALS) & set(curves):
-            table[name] = ratios(curves)
-    if table:
-        print_ratios(table)
-    if CHALLENGER in args.methods and "RK45" in args.methods:
-        print_calibration(all_curves)
+        columns = {m: find_options(problem, m, args) for m in args.methods}
+        all_curves[name] = measure(problem, columns, clock)
+        print_curves(name, all_curves[name])
+        if "large" in problem.tags:
+            print_memory(problem, columns)
+        sys.stdout.flush()
+    report(args, all_curves)
     if args.plot:
         save_plot(args.plot, all_curves)
     print(f"\n{time.perf_counter() - start:.0f} s in all")

@@ -15,6 +15,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy.fft
+import scipy.sparse
+import scipy.special
+from numpy.polynomial.chebyshev import chebval
 
 # A component much smaller than the largest one is measured against this
 # fraction of it: a zero crossing at the end point would otherwise decide.
@@ -36,18 +40,26 @@ class Problem:
     y0 : tuple of float
         Initial state.
     tags : frozenset of str
-        Any of "nonstiff", "stiff", "chaotic", "paper"; "paper" marks the
+        Any of "nonstiff", "stiff", "chaotic", "large", "paper"; "large" marks
+        systems of hundreds of components with a banded Jacobian, "paper" the
         examples of the papers the methods come from.
     reference : tuple of float or callable
-        State at ``t_span[1]``, or the exact solution ``exact(t)``.
+        State at ``t_span[1]``, or the exact solution ``exact(t)``, which
+        broadcasts over time as `fun` does.
     source : str
         Where the problem and its reference come from.
-    jac : callable or None
-        Jacobian ``jac(t, y)``, of shape (n, n) or (n, n, m).
+    jac : callable, sparse array or None
+        Jacobian ``jac(t, y)``, of shape (n, n) or (n, n, m); that of a large
+        problem is sparse, constant or for a single time.
+    jac_sparsity : sparse array or None
+        Pattern of the Jacobian of a large problem, shape (n, n).
     dt : float or None
         Step of the papers' fixed-step mode.
     initial_guess : float or None
         The papers' constant initial guess of Newton's method for that mode.
+    small : float
+        Components below this fraction of the largest one are measured against
+        it in `error`.
     """
 
     name: str
@@ -57,9 +69,11 @@ class Problem:
     tags: frozenset[str]
     reference: tuple[float, ...] | Callable[[float], Any]
     source: str
-    jac: Callable[[Any, Any], Any] | None = None
+    jac: Any = None
+    jac_sparsity: Any = None
     dt: float | None = None
     initial_guess: float | None = None
+    small: float = _SMALL_COMPONENT
 
     @property
     def stiff(self) -> bool:
@@ -77,11 +91,11 @@ class Problem:
         """Largest relative error of an end point over its components.
 
         Component i is measured relative to
-        ``max(|ref_i|, 1e-3 * max_j |ref_j|)``; where the reference is zero
-        throughout, the error is absolute.
+        ``max(|ref_i|, small * max_j |ref_j|)``, with `small` usually 1e-3;
+        where the reference is zero throughout, the error is absolute.
         """
         ref = self.end_point
-        scale = np.maximum(np.abs(ref), _SMALL_COMPONENT * np.abs(ref).max())
+        scale = np.maximum(np.abs(ref), self.small * np.abs(ref).max())
         scale[scale == 0] = 1.0
         return float((np.abs(np.asarray(y_end) - ref) / scale).max())
 
@@ -251,11 +265,285 @@ def _oregonator_jac(t, y):
     )
 
 
+# Reactions of an air pollution model: rate constant, species used up, species made.
+_POLLUTION = (
+    (0.35, (1,), (2, 3)),
+    (26.6, (2, 4), (1,)),
+    (1.23e4, (5, 2), (6, 1)),
+    (8.6e-4, (7,), (5, 5, 8)),
+    (8.2e-4, (7,), (8,)),
+    (1.5e4, (7, 6), (8, 5)),
+    (1.3e-4, (9,), (10, 8, 5)),
+    (2.4e4, (9, 6), (11,)),
+    (1.65e4, (11, 2), (10, 12, 1)),
+    (9e3, (11, 1), (13,)),
+    (0.022, (13,), (11, 1)),
+    (1.2e4, (10, 2), (14, 1)),
+    (1.88, (14,), (7, 5)),
+    (1.63e4, (1, 6), (15,)),
+    (4.8e6, (3,), (4,)),
+    (3.5e-4, (4,), (16,)),
+    (0.0175, (4,), (3,)),
+    (1e8, (16,), (6, 6)),
+    (4.44e11, (16,), (3,)),
+    (1240.0, (17, 6), (18, 5)),
+    (2.1, (19,), (2,)),
+    (5.78, (19,), (1, 3)),
+    (0.0474, (1, 4), (19,)),
+    (1780.0, (19, 1), (20,)),
+    (3.12, (20,), (1, 19)),
+)
+
+
+def _reaction_network(reactions, n: int) -> tuple[Callable, Callable]:
+    """Mass action: the rate of a reaction is that of its one or two reactants."""
+    net = np.zeros((n, len(reactions)))
+    for j, (_, used, made) in enumerate(reactions):
+        for i in used:
+            net[i - 1, j] -= 1
+        for i in made:
+            net[i - 1, j] += 1
+    rates = np.array([rate for rate, _, _ in reactions])
+    first = np.array([used[0] - 1 for _, used, _ in reactions])
+    # A missing second reactant is component n, which is 1.
+    second = np.array([used[1] - 1 if used[1:] else n for _, used, _ in reactions])
+    index = np.arange(len(reactions))
+
+    def factors(y):
+        padded = np.concatenate([y, np.ones_like(y[:1])])
+        return padded[first], padded[second]
+
+    def fun(t, y):
+        a, b = factors(y)
+        return net @ (rates * (a * b).T).T
+
+    def jac(t, y):
+        a, b = factors(y)
+        slopes = np.zeros((len(reactions), n + 1, *y.shape[1:]), dtype=y.dtype)
+        slopes[index, first] = (rates * b.T).T
+        slopes[index, second] += (rates * a.T).T
+        return np.tensordot(net, slopes[:, :n], 1)
+
+    return fun, jac
+
+
+def _flame(t, y):
+    return y**2 - y**3
+
+
+def _flame_jac(t, y):
+    return _matrix(1, 2 * y[0] - 3 * y[0] ** 2)
+
+
+def _flame_exact(t, start=1e-4):
+    # 1/y - 1 = w solves w + log(w) = const - t: Wright's omega function, which is
+    # Lambert's of exp(const - t) and does not overflow.
+    w = 1 / start - 1
+    return np.stack([1 / (1 + scipy.special.wrightomega(w + np.log(w) - t))])
+
+
+def _prothero_robinson(t, y, rate=-1e6):
+    return rate * (y - np.sin(t)) + np.cos(t)
+
+
+def _prothero_robinson_jac(t, y, rate=-1e6):
+    return _matrix(1, rate + 0.0 * y[0])
+
+
+# Rates -1e8, -1e7, ..., -1e-2 in the basis of a discrete cosine transform. The
+# product is never multiplied out: the rounding of its entries, 1e8 * eps, would
+# move the slowest rate by a part in a million.
+_RATES = -(10.0 ** np.arange(8, -3, -1))
+_BASIS = scipy.fft.dct(np.eye(_RATES.size), type=4, norm="ortho", axis=0)
+
+
+def _stiff_linear(t, y):
+    return _BASIS @ (_RATES * (_BASIS.T @ y).T).T
+
+
+def _stiff_linear_jac(t, y):
+    matrix = (_BASIS * _RATES) @ _BASIS.T
+    return matrix.reshape(*matrix.shape, *(1,) * np.ndim(t)) + 0.0 * y[0]
+
+
+def _decay(rates, coefficients, t):
+    """Return ``coefficients * exp(rates * t)``, shape (n,) or (n, m)."""
+    return (np.exp(np.multiply.outer(rates, t)).T * coefficients).T
+
+
+def _stiff_linear_exact(t):
+    return _BASIS @ _decay(_RATES, _BASIS.T @ np.ones(_RATES.size), t)
+
+
+_HEAT_POINTS = 500
+
+
+def _heat(t, y):
+    out = -2.0 * y
+    out[1:] += y[:-1]
+    out[:-1] += y[1:]
+    return (_HEAT_POINTS + 1) ** 2 * out
+
+
+def _heat_jac():
+    weights = np.array([1.0, -2.0, 1.0]) * (_HEAT_POINTS + 1) ** 2
+    return scipy.sparse.diags_array(
+        weights, offsets=[-1, 0, 1], shape=(_HEAT_POINTS,) * 2, format="csc"
+    )
+
+
+def _heat_start():
+    """Hot up to x = 0.3, cold beyond, zero at both ends."""
+    return np.where(np.arange(1, _HEAT_POINTS + 1) <= 0.3 * _HEAT_POINTS, 1.0, 0.0)
+
+
+def _heat_exact(t):
+    n = _HEAT_POINTS + 1
+    modes = np.arange(1, n)
+    rates = -((2 * n * np.sin(modes * np.pi / (2 * n))) ** 2)
+    coefficients = scipy.fft.dst(_heat_start(), type=1) / (2 * n)
+    return scipy.fft.dst(_decay(rates, coefficients, t), type=1, axis=0)
+
+
+_PDE_POINTS = 250
+_PDE_DIFFUSION = 0.02 * (_PDE_POINTS + 1) ** 2
+
+
+def _brusselator_pde(t, y):
+    # State: u_1, v_1, u_2, v_2, ...; u = 1 and v = 3 at both ends.
+    u, v = y[0::2], y[1::2]
+    out = -2.0 * y
+    out[2:] += y[:-2]
+    out[:-2] += y[2:]
+    for boundary in (0, -2):
+        out[boundary] += 1.0
+        out[boundary + 1] += 3.0
+    out *= _PDE_DIFFUSION
+    reaction = u**2 * v
+    out[0::2] += 1.0 + reaction - 4.0 * u
+    out[1::2] += 3.0 * u - reaction
+    return out
+
+
+def _brusselator_pde_jac(t, y):
+    u, v = y[0::2], y[1::2]
+    main, upper, lower = np.empty_like(y), np.zeros_like(y[1:]), np.zeros_like(y[1:])
+    main[0::2] = 2 * u * v - 4.0 - 2 * _PDE_DIFFUSION
+    main[1::2] = -(u**2) - 2 * _PDE_DIFFUSION
+    upper[0::2] = u**2
+    lower[0::2] = 3.0 - 2 * u * v
+    diffusion = np.full(y.size - 2, _PDE_DIFFUSION)
+    return scipy.sparse.diags_array(
+        [diffusion, lower, main, upper, diffusion],
+        offsets=[-2, -1, 0, 1, 2],
+        format="csc",
+    )
+
+
+def _brusselator_pde_start():
+    x = np.arange(1, _PDE_POINTS + 1) / (_PDE_POINTS + 1)
+    return np.stack([1 + np.sin(2 * np.pi * x), np.full_like(x, 3.0)], axis=1).ravel()
+
+
+# Chebyshev coefficients in 2 x - 1 of u and v at the end point, within 1e-14.
+_PDE_END = (
+    (
+        0.6914791103574754,
+        0.00034814577747466327,
+        0.29125334754791227,
+        -0.00025769491687177494,
+        0.024174931534501575,
+        -0.0001172090243938841,
+        -0.006324446274822299,
+        1.8331580214272862e-05,
+        -0.0007432305934744794,
+        9.12055497933772e-06,
+        0.0001462683785691322,
+        -4.165138147518853e-07,
+        1.7580908944567424e-05,
+        -2.924731861807829e-07,
+        -3.2425617310000486e-06,
+        6.926508678560451e-09,
+        -4.0095181169729224e-07,
+        8.456794033192713e-09,
+        7.421786948498187e-08,
+        -1.3874803946134285e-10,
+        9.3206380828321e-09,
+        -2.386286933818828e-10,
+        -1.710854749866131e-09,
+        3.4238839802157753e-12,
+        -2.1642613702014284e-10,
+        6.502844813818686e-12,
+        3.918846695190026e-11,
+        -8.342400412433863e-14,
+        5.005671624665976e-12,
+        -1.721170244390605e-13,
+        -8.929072297411636e-13,
+        2.0488303907848185e-15,
+        -1.15661079077097e-13,
+        4.5715832024865135e-15,
+        1.990759505226146e-14,
+        3.1486180233856637e-17,
+        2.4033983479402876e-15,
+        -7.430859881922813e-17,
+        -6.618291561844386e-16,
+    ),
+    (
+        3.3829351951391953,
+        0.0031279841028559797,
+        -0.35443585341281975,
+        -0.0038245042826345233,
+        -0.039469674210059404,
+        0.0007636641967545979,
+        0.010552465109871822,
+        -5.812407160868849e-05,
+        0.0006252212935294155,
+        -1.0169988526521941e-05,
+        -0.00019677771813605564,
+        8.777892903512672e-07,
+        -1.4582224535751786e-05,
+        2.9248286633419055e-07,
+        3.725793745532622e-06,
+        -1.2083842037652648e-08,
+        3.675360296540049e-07,
+        -8.601791559372236e-09,
+        -8.041880056747403e-08,
+        2.262783757775961e-10,
+        -8.856228583958571e-09,
+        2.417035789561576e-10,
+        1.8035610456550835e-09,
+        -5.038026366382379e-12,
+        2.091509637522056e-10,
+        -6.5610266987395465e-12,
+        -4.0689281977118694e-11,
+        1.1513330587540608e-13,
+        -4.886360633986785e-12,
+        1.7371631428847746e-13,
+        9.1608103443791e-13,
+        -2.398072104940403e-15,
+        1.1140385483532376e-13,
+        -4.427702322946796e-15,
+        -2.3830555004895313e-14,
+        7.862626215456168e-17,
+        -4.402784516442195e-15,
+        1.0126341287353771e-16,
+        -1.1285633989097125e-15,
+    ),
+)
+
+
+def _brusselator_pde_end(t):
+    x = np.arange(1, _PDE_POINTS + 1) / (_PDE_POINTS + 1)
+    return np.stack([chebval(2 * x - 1, c) for c in _PDE_END], axis=1).ravel()
+
+
 _vdp, _vdp_jac = _van_der_pol(1.0)
 _vdp_stiff, _vdp_stiff_jac = _van_der_pol(1000.0)
+_pollution, _pollution_jac = _reaction_network(_POLLUTION, 20)
 
 _NONSTIFF = frozenset({"nonstiff"})
 _STIFF = frozenset({"stiff"})
+_LARGE = frozenset({"large"})
 _PAPER = frozenset({"paper"})
 _NEWTON_PAPER = "Iacob, Razavi, Sarkka, A parallel-in-time Newton's method, section 4"
 _BARI = "Bari IVP test set"
@@ -475,6 +763,91 @@ _ALL = (
         tags=_STIFF,
         reference=(1.706167732170469, -0.0008928097010248125),
         source=f"{_BARI}, VDPOL, mu=1000 without time scaling",
+    ),
+    Problem(
+        name="robertson_long",
+        fun=_robertson,
+        jac=_robertson_jac,
+        t_span=(0.0, 1e11),
+        y0=(1.0, 0.0, 0.0),
+        tags=_STIFF,
+        reference=(2.083340149701294e-08, 8.333360770334784e-14, 0.9999999791665152),
+        source=f"{_BARI}, ROBER; {_COMPUTED}",
+        small=1e-8,
+    ),
+    Problem(
+        name="pollution",
+        fun=_pollution,
+        jac=_pollution_jac,
+        t_span=(0.0, 60.0),
+        y0=(
+            *(0.0, 0.2, 0.0, 0.04, 0.0, 0.0, 0.1, 0.3, 0.01, 0.0),
+            *(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.007, 0.0, 0.0, 0.0),
+        ),
+        tags=_STIFF,
+        reference=(
+            *(0.05646255480022769, 0.1342484130422339, 4.139734331099427e-09),
+            *(0.005523140207484359, 2.018977262302196e-07, 1.464541863493966e-07),
+            *(0.07784249118997964, 0.3245075353396018, 0.007494013383880406),
+            *(1.622293157301561e-08, 1.135863833257075e-08, 0.002230505975721359),
+            *(0.000208716288279863, 1.396921016840158e-05, 0.008964884856898295),
+            *(4.352846369330103e-18, 0.006899219696263405, 0.0001007803037365946),
+            *(1.772146513969984e-06, 5.682943292316392e-05),
+        ),
+        source=f"{_BARI}, POLLU",
+    ),
+    Problem(
+        name="flame",
+        fun=_flame,
+        jac=_flame_jac,
+        t_span=(0.0, 2e4),
+        y0=(1e-4,),
+        tags=_STIFF,
+        reference=_flame_exact,
+        source="radius of a flame ball, C. Moler, 2003; exact",
+    ),
+    Problem(
+        name="prothero_robinson",
+        fun=_prothero_robinson,
+        jac=_prothero_robinson_jac,
+        t_span=(0.0, 10.0),
+        y0=(0.0,),
+        tags=_STIFF,
+        reference=lambda t: np.stack([np.sin(t)]),
+        source="Hairer, Wanner, Solving ODEs II, (IV.15.1), lambda=-1e6; exact",
+    ),
+    Problem(
+        name="stiff_linear",
+        fun=_stiff_linear,
+        jac=_stiff_linear_jac,
+        t_span=(0.0, 100.0),
+        y0=(1.0,) * _RATES.size,
+        tags=_STIFF,
+        reference=_stiff_linear_exact,
+        source="linear, rates from -1e8 to -1e-2; exact",
+    ),
+    Problem(
+        name="heat",
+        fun=_heat,
+        jac=_heat_jac(),
+        jac_sparsity=_heat_jac(),
+        t_span=(0.0, 0.1),
+        y0=tuple(_heat_start().tolist()),
+        tags=_STIFF | _LARGE,
+        reference=_heat_exact,
+        source=f"heat equation on {_HEAT_POINTS} points; exact",
+    ),
+    Problem(
+        name="brusselator_pde",
+        fun=_brusselator_pde,
+        jac=_brusselator_pde_jac,
+        jac_sparsity=_brusselator_pde_jac(0.0, np.ones(2 * _PDE_POINTS)),
+        t_span=(0.0, 10.0),
+        y0=tuple(_brusselator_pde_start().tolist()),
+        tags=_STIFF | _LARGE,
+        reference=_brusselator_pde_end,
+        source=f"Hairer, Wanner, Solving ODEs II, section IV.10, BRUSS, on "
+        f"{_PDE_POINTS} points; {_COMPUTED}",
     ),
 )
 

@@ -195,9 +195,56 @@ class TestWorkPrecision:
             "DOP853": self.curve(bench, (1e-6, 6.0)),
             "ScanNewton": self.curve(bench, (1e-7, 3.0)),
         }
-        found = bench.ratios(curves)
+        found = bench.ratios(curves, bench.EXPLICIT)
         assert set(found) == {t for t in bench.TARGETS if t >= 1e-6}
         assert found[1e-6] == pytest.approx(2.0)
+
+    def test_ratio_at_the_error_of_the_rivals_loosest_run(self, bench, capsys):
+        curves = {
+            "Radau": self.curve(bench, (1e-5, 8.0), (1e-8, 99.0)),
+            "ScanNewtonImplicit": self.curve(bench, (1e-4, 1.0), (1e-6, 4.0)),
+        }
+        bench.print_loose("ScanNewtonImplicit", "Radau", {"made_up": curves})
+        # at error 1e-5, half way between 1 and 4 in logarithms: 2 s
+        assert re.search(r"^made_up +4\.00 ", capsys.readouterr().out, re.MULTILINE)
+
+    def test_slow_methods_are_not_run_at_tighter_tolerances(self, bench, monkeypatch):
+        monkeypatch.setattr(bench, "SLOW_SECONDS", 0.0)
+        points = bench.first_runs(PROBLEMS["logistic"], {"method": "RK45"})
+        assert [point.rtol for point in points] == list(bench.RTOLS)
+        assert [point.solved for point in points] == [True] + [False] * 10
+
+    @pytest.mark.parametrize("problem", ["heat", "brusselator_pde"])
+    @pytest.mark.parametrize("jac", [False, True])
+    def test_every_stiff_method_is_told_the_structure(self, bench, problem, jac):
+        problem = PROBLEMS[problem]
+        args = bench.parse(["--stiff"] + ["--jac"] * jac)
+        assert args.methods == ["Radau", "BDF", "LSODA", "ScanNewtonImplicit"]
+        assert all(PROBLEMS[name].stiff for name in args.problems)
+        options = {m: bench.find_options(problem, m, args) for m in args.methods}
+        width = 1 if problem.name == "heat" else 2
+        assert options["LSODA"] == {"method": "LSODA", "lband": width, "uband": width}
+        for method in ("Radau", "BDF", "ScanNewtonImplicit"):
+            name, value = (
+                ("jac", problem.jac) if jac else ("jac_sparsity", problem.jac_sparsity)
+            )
+            assert options[method][name] is value
+
+    def test_gauss_is_a_further_column(self, bench):
+        args = bench.parse(["--gauss"])
+        assert args.methods == ["RK45", "DOP853", "ScanNewton", "GaussLegendre12"]
+        options = bench.find_options(PROBLEMS["logistic"], "GaussLegendre12", args)
+        assert options["method"] == "ScanNewtonImplicit"
+        assert options["tableau"] == "GaussLegendre12"
+
+    def test_memory_of_a_large_problem(self, bench, capsys):
+        problem = PROBLEMS["heat"]
+        options = {"method": "BDF", "jac_sparsity": problem.jac_sparsity}
+        bench.print_memory(problem, {"BDF": options})
+        printed = capsys.readouterr().out
+        assert "2000000 bytes" in printed
+        per_step = float(re.search(r"(\d+) bytes per step", printed)[1])
+        assert 500 * 8 < per_step < 2_000_000  # a state, and less than a matrix
 
     def test_command_prints_its_tables(self, bench, monkeypatch, capsys):
         monkeypatch.setattr(bench, "SECONDS_PER_POINT", 0.0)
@@ -236,3 +283,15 @@ def test_reference_computation_meets_the_registry(monkeypatch):
             references.parode_toy, problem.t_span, problem.y0, mp.mpf("1e-20"), 8
         )
     assert problem.error([float(value) for value in end]) < 1e-15
+
+
+def test_stiff_reference_computation_meets_the_registry(monkeypatch):
+    """Fewer stages and steps than the command takes, on the shorter problem."""
+    mp = pytest.importorskip("mpmath").mp
+    monkeypatch.syspath_prepend(str(ROOT))
+    from benchmarks import references
+
+    problem = PROBLEMS["robertson"]
+    with mp.workdps(references.DIGITS):
+        end = references.integrate_stiff("robertson", 60)
+    assert problem.error([float(value) for value in end]) < 1e-14
