@@ -37,6 +37,7 @@ class Collocation(Discretization):
     """
 
     tableau_kind = "implicit"
+    determined = False  # there may be several solutions, most of them spurious
 
     def __init__(self, tableau, rhs, jac, rtol, atol, structure=None):
         super().__init__(tableau, rhs, jac, rtol, atol)
@@ -52,7 +53,8 @@ class Collocation(Discretization):
     @property
     def njev(self):
         """Number of points at which the Jacobian was evaluated."""
-        return self.jacobian.njev
+        alone = self._alone.exact.jacobian if self._alone and not self.jac else None
+        return self.jacobian.njev + (alone.njev if alone else 0)
 
     def step_storage(self, y):
         """Numbers that one step of a window takes."""
@@ -151,7 +153,7 @@ class Collocation(Discretization):
 
     # -- one step alone -----------------------------------------------------
 
-    def single_step(self, mesh, y, tol):
+    def single_step(self, mesh, y, tol, max_newton=None, patient=False):
         """Take one step; what `fun` raises arrives.
 
         Parameters
@@ -160,6 +162,10 @@ class Collocation(Discretization):
         y : ndarray, shape (n,)
         tol : callable
             What Newton's method may leave, see `newton`.
+        max_newton : int, optional
+            Largest number of iterations.
+        patient : bool
+            Whether to try everything, since the step cannot be made shorter.
 
         Returns
         -------
@@ -170,7 +176,7 @@ class Collocation(Discretization):
         """
         if self._alone is None:
             self._alone = SingleSteps(self)
-        return self._alone.step(mesh, y, tol)
+        return self._alone.step(mesh, y, tol, max_newton, patient)
 
     # -- error estimate and dense output ------------------------------------
 
@@ -205,7 +211,7 @@ class Collocation(Discretization):
         return np.maximum(error, kink)
 
     def end_slope(self, h, K):
-        """Derivative at the end of the last step, shape (n,)."""
+        """Return the derivative at the end of the last step, shape (n,)."""
         return np.sum(self.tableau.modes @ K[:, :, -1].T, axis=0) / h
 
     def interpolant(self, mesh, x, K):

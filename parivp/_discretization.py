@@ -65,6 +65,7 @@ class Discretization:
     """
 
     nlu = 0  # number of factorized matrices
+    determined = True  # whether the state before a step determines the next
 
     def __init__(self, tableau, rhs, jac, rtol, atol):
         self.tableau = tableau
@@ -85,7 +86,7 @@ class Discretization:
             self.jac.single(t, y)
 
     def end_slope(self, h, K):
-        """Derivative at the end of the last step, where error estimates use it."""
+        """Return the derivative at the end of the last step, if estimates use it."""
         return None
 
     def scale(self, x, x_new):
@@ -161,7 +162,7 @@ class ExplicitRungeKutta(Discretization):
         phi = (Y + residual)[:, 0, k]
         return bool(np.all(np.abs(again[:, 0] - phi) <= 1e-6 * np.max(np.abs(phi))))
 
-    def single_step(self, mesh, y, tol=None):
+    def single_step(self, mesh, y, tol=None, max_newton=None, patient=False):
         """Take one step; what `fun` raises arrives.
 
         Returns

@@ -33,6 +33,8 @@ EPS = np.finfo(np.float64).eps
 # Jacobians evaluated for one step of the predictor.
 SAMPLES = 2
 FIRST_WINDOW = 10_240
+# Steps of the predictor for a window, however short: it may start with small ones.
+FEWEST_STEPS = 256
 
 
 @dataclass
@@ -52,6 +54,7 @@ class FixedMeshLoop(WindowLoop):
         self.abrupt = 0.0  # short steps leave the guess by little at a time
         self.index = 0
         self.max_steps = self.settings.max_steps or math.inf
+        self.max_newton = self.settings.max_newton or MAX_NEWTON
         self.single_window = self.settings.window == math.inf
         self.window = self.settings.window or min(FIRST_WINDOW, self.most_steps)
         self.largest = self.window
@@ -119,7 +122,7 @@ class FixedMeshLoop(WindowLoop):
             linearization=linearization,
             trusted=linearization is None and self.discretization.jac is None,
             tol=self._newton_tol,
-            max_iter=self.settings.max_newton or MAX_NEWTON,
+            max_iter=self.max_newton,
             exact=self.single_window,
             shorten=not self.single_window,
         )
@@ -147,11 +150,14 @@ class FixedMeshLoop(WindowLoop):
         One trajectory serves windows as long as their solutions stay close.
         """
         if self.guess is None or self.direction * (self.guess.t[-1] - mesh[1]) < 0:
-            self.guess = self._predict(len(mesh))
+            self.guess = self._predict(max(len(mesh), FEWEST_STEPS))
         if self.guess is None:
             return mesh
         covered = self.direction * (mesh - self.guess.t[-1]) <= 0
-        return mesh[: max(2, int(np.count_nonzero(covered)))]
+        n = int(np.count_nonzero(covered))
+        if n < 2:
+            self.guess = None
+        return mesh[:n]
 
     def _predict(self, n_steps):
         """Return a trajectory from here on, or None."""

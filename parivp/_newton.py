@@ -137,7 +137,10 @@ def newton(
                 size = _size(xp, state.x)
             if iteration == 0:
                 reach = discretization.reach(state.x, state.Y, residual)
-            U, L = _update(xp, state, L, residual, reach, shorten)
+            fewest = None if not shorten else int(discretization.determined)
+            U, L = _update(xp, state, L, residual, reach, fewest)
+            if U.shape[-1] == 0:
+                break
             size = size[:, : U.shape[-1]]
             norms = _norms(xp, U, tol(state.x, size), size)
             norm = float(xp.max(norms))
@@ -182,8 +185,11 @@ def _evaluate(discretization, state, L, linearization):
     return residual, L
 
 
-def _update(xp, state, L, residual, reach, shorten):
-    """Add the Newton update to the unknowns; drop the steps not to be trusted."""
+def _update(xp, state, L, residual, reach, fewest):
+    """Add the Newton update to the unknowns; drop the steps not to be trusted.
+
+    At least `fewest` steps are kept, all of them if that is None.
+    """
     U = L.solve(residual)
     state.Y = state.Y + U
     state.x = _states(xp, state.x[:, 0], state.Y)
@@ -191,9 +197,11 @@ def _update(xp, state, L, residual, reach, shorten):
     deviation = float(xp.max(xp.max(xp.abs(u), axis=1) / reach[:, 0]))
     if len(state.residuals) == 1:
         state.deviation = deviation
-    if shorten and not deviation < TRUST:
+    if fewest is not None and not deviation < TRUST:
         trusted = xp.max(xp.abs(u) / reach, axis=0) < TRUST
-        n = max(_first(xp, ~trusted), 1)
+        n = max(_first(xp, ~trusted), fewest)
+        if n == 0:
+            return U[..., :0], L
         U, L = U[..., :n], L.first(n)
         state.cut(n)
     return U, L

@@ -74,10 +74,10 @@ def steps_one_by_one(loop, n_steps=BLOCK):
         try:
             with np.errstate(all="ignore"):
                 t, y, K, h = _step(loop, ts[-1], ys[-1], h, slope, first=len(ts) == 1)
+                slope = loop.discretization.end_slope(t - ts[-1], K)
         except (Exception, DeadlineExceeded) as raised:
             problem = raised
             break
-        slope = loop.discretization.end_slope(t - ts[-1], K)
         ts.append(t)
         ys.append(y)
         Ks.append(K)
@@ -130,7 +130,13 @@ def steps_on_mesh(loop, mesh):
         for k in range(len(ts) - 1):
             try:
                 with np.errstate(all="ignore"):
-                    phi, K = disc.single_step(ts[k : k + 2], ys[-1], loop._newton_tol)
+                    phi, K = disc.single_step(
+                        ts[k : k + 2],
+                        ys[-1],
+                        loop._newton_tol,
+                        loop.max_newton,
+                        patient=True,
+                    )
             except (Exception, DeadlineExceeded) as raised:
                 problem = raised
                 break

@@ -1,22 +1,27 @@
 """Implicit steps one after another: what a window of one step amounts to."""
 
 import copy
+import math
 
 import numpy as np
 
 from ._jacobian import DifferencedJacobian
 from ._newton import newton
+from ._predictor import predict
 
 __all__ = ["SingleSteps"]
 
 MAX_NEWTON = 10
+# Tolerance of the guess where a step of given length has to be solved.
+PREDICTOR_RTOL = 1e-4
 
 
 class SingleSteps:
     """The steps of a collocation method, where `fun` is called as by SciPy.
 
-    What `fun` raises arrives. The Jacobian serves further steps while Newton's
-    method is fast, as in sequential solvers.
+    What `fun` raises arrives. First one Jacobian serves for all stages, and for
+    further steps while Newton's method is fast, as in sequential solvers; where
+    that fails every stage gets its own.
 
     Parameters
     ----------
@@ -25,45 +30,66 @@ class SingleSteps:
 
     def __init__(self, whole):
         self.whole = whole
-        self.discretization = copy.copy(whole)
-        self.discretization.rhs = _Strict(whole.rhs)
-        self.discretization.linearize = self._linearize
-        differences = DifferencedJacobian(self.discretization.rhs, whole.structure)
-        self.jacobian = whole.jac.strict if whole.jac else differences
+        self.exact = copy.copy(whole)
+        self.exact.rhs = _Strict(whole.rhs)
+        differences = DifferencedJacobian(self.exact.rhs, whole.structure)
+        self.exact.jacobian = _strict(whole.jac) if whole.jac else differences
+        self.chord = copy.copy(self.exact)
+        self.chord.linearize = self._linearize
         self.kept = self.last = None
 
-    def step(self, mesh, y, tol):
+    def step(self, mesh, y, tol, max_newton=None, patient=False):
         """Take one step, see `Collocation.single_step`."""
-        disc = self.discretization
-        Y = disc.unknowns(mesh, self._extrapolate(mesh, y))
-        for kept in [None] if self.kept is None else [self.kept, None]:
-            self.kept = kept
+        for disc, guess in self._attempts(mesh, y, patient):
+            determined = patient and disc is self.exact
             result = newton(
                 disc,
                 mesh,
                 y,
-                Y,
+                disc.unknowns(mesh, guess),
                 tol=tol,
-                max_iter=MAX_NEWTON,
+                max_iter=max_newton if determined else MAX_NEWTON,
                 trusted=False,
                 shorten=False,
             )
             if result.n_converged == 1:
                 if len(result.residuals) > MAX_NEWTON // 2:
                     self.kept = None
-                K = disc.stages(result)
-                self.last = disc.interpolant(mesh, result.x, K)
+                K = self.exact.stages(result)
+                self.last = self.exact.interpolant(mesh, result.x, K)
                 return result.x[:, 1:], K
         self.kept = self.last = None
-        failed = np.full((*Y.shape[:2], 1), np.nan, dtype=Y.dtype)
-        return failed[:, 0], failed[:, : disc.tableau.n_stages]
+        K = np.full((len(y), self.exact.tableau.n_stages, 1), np.nan, dtype=y.dtype)
+        return K[:, 0], K
+
+    def _attempts(self, mesh, y, patient):
+        """Yield ways to solve the step: discretizations and guesses."""
+        guess = self._extrapolate(mesh, y)
+        if self.kept is not None:
+            yield self.chord, guess
+            self.kept = None
+        yield self.chord, guess
+        yield self.exact, guess
+        if patient:
+            # a long step is closer to the solution than to its beginning
+            guess = predict(
+                self.whole.predictor,
+                self.whole.rhs,
+                float(mesh[0]),
+                y,
+                float(mesh[1]),
+                math.inf,
+                rtol=PREDICTOR_RTOL,
+                atol=PREDICTOR_RTOL * 1e-3 * max(float(np.max(np.abs(y))), 1e-3),
+                max_step=math.inf,
+            )
+            if guess is not None and guess.t[-1] == mesh[1]:
+                yield self.exact, guess
 
     def _linearize(self, mesh, left, Y):
-        residual, F = self.discretization.residual(mesh, left, Y)
+        residual, F = self.exact.residual(mesh, left, Y)
         if self.kept is None:
-            self.kept = self.jacobian(mesh[:1], left)
-            if not self.whole.jac:
-                self.whole.jacobian.njev += 1
+            self.kept = self.exact.jacobian(mesh[:1], left)
         return residual, F, self.whole.frozen(np.diff(mesh), self.kept)
 
     def _extrapolate(self, mesh, y):
@@ -76,6 +102,11 @@ class SingleSteps:
         ):
             return lambda t: np.repeat(y[:, None], len(t), axis=1)
         return last
+
+
+def _strict(jac):
+    """Return the user's Jacobian at many points; what it raises arrives."""
+    return lambda t, y, f=None: jac.strict(t, y)
 
 
 class _Strict:

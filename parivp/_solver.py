@@ -192,7 +192,8 @@ class WindowLoop:
         self.t, self.y = float(t[-1]), y[:, -1].copy()
         self.h_first = LARGEST_FACTOR * abs(t[-1] - t[-2])
         if K is not None:
-            self.slope = self.discretization.end_slope(t[-1] - t[-2], K)
+            with errstate(np):
+                self.slope = self.discretization.end_slope(t[-1] - t[-2], K)
         self.nsteps += n
         return Segment(t, y, K)
 
