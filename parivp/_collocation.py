@@ -46,7 +46,7 @@ class Collocation(Discretization):
         complex_band = structure is not None and rhs.dtype.kind == "c"
         classes = (Radau,) if complex_band else (LSODA, Radau)
         self.predictor = Predictor(classes, 1e-4, slopes=False, structure=structure)
-        self.jacobian = jac or DifferencedJacobian(rhs, structure)
+        self.jacobian = jac or DifferencedJacobian(rhs, self.atol, structure)
         self._alone = None
         self.nlu = 0
 
@@ -153,7 +153,7 @@ class Collocation(Discretization):
 
     # -- one step alone -----------------------------------------------------
 
-    def single_step(self, mesh, y, tol, max_newton=None, patient=False):
+    def single_step(self, mesh, y, tol, slack=1.0, max_newton=None, patient=False):
         """Take one step; what `fun` raises arrives.
 
         Parameters
@@ -162,6 +162,8 @@ class Collocation(Discretization):
         y : ndarray, shape (n,)
         tol : callable
             What Newton's method may leave, see `newton`.
+        slack : float
+            How much more where rounding errors hinder it.
         max_newton : int, optional
             Largest number of iterations.
         patient : bool
@@ -176,7 +178,7 @@ class Collocation(Discretization):
         """
         if self._alone is None:
             self._alone = SingleSteps(self)
-        return self._alone.step(mesh, y, tol, max_newton, patient)
+        return self._alone.step(mesh, y, tol, slack, max_newton, patient)
 
     # -- error estimate and dense output ------------------------------------
 

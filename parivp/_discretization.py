@@ -162,7 +162,7 @@ class ExplicitRungeKutta(Discretization):
         phi = (Y + residual)[:, 0, k]
         return bool(np.all(np.abs(again[:, 0] - phi) <= 1e-6 * np.max(np.abs(phi))))
 
-    def single_step(self, mesh, y, tol=None, max_newton=None, patient=False):
+    def single_step(self, mesh, y, *newton_options, **more):
         """Take one step; what `fun` raises arrives.
 
         Returns

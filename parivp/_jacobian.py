@@ -13,6 +13,7 @@ __all__ = [
     "wrap_jacobian",
 ]
 
+SQRT_EPS = float(np.sqrt(np.finfo(np.float64).eps))
 # Numbers that the perturbed copies of one block of points fill: a level-2 cache.
 CACHED = 2**15
 
@@ -106,12 +107,16 @@ class DifferencedJacobian:
     ----------
     rhs : callable
         ``rhs(t, y)`` at many points, shapes (m,), (n, m) and (n, m).
+    threshold : ndarray, shape (n, 1) or (1, 1)
+        Components that are smaller are differenced as if they were not, since
+        rounding errors of large terms would be divided by tiny increments.
     structure : Structure, optional
         Columns that share no row are differenced together.
     """
 
-    def __init__(self, rhs, structure=None):
+    def __init__(self, rhs, threshold, structure=None):
         self.rhs = rhs
+        self.threshold = threshold
         self.structure = structure
         self.njev = 0
 
@@ -132,7 +137,7 @@ class DifferencedJacobian:
         n, m = y.shape
         self.njev += m
         f = self.rhs(t, y) if f is None else f
-        eps = increments(y)
+        eps = np.maximum(increments(y), SQRT_EPS * self.threshold)
         groups = np.arange(n) if self.structure is None else self.structure.groups
         block = max(16, CACHED // (n * (groups.max(initial=0) + 1)))
         parts = [
@@ -220,4 +225,4 @@ def increments(x):
     size = np.maximum(size, 1e-6 * largest)
     others = max(1e-3 * float(np.max(largest, initial=0.0)), 1e-8)
     size = np.where(size > 0, size, others)
-    return np.sqrt(np.finfo(np.float64).eps) * size
+    return SQRT_EPS * size

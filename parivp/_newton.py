@@ -20,6 +20,10 @@ __all__ = ["NewtonResult", "newton"]
 # Jacobians are kept after the first update where the guess was this good.
 GOOD_GUESS = 0.02
 
+# Updates that contract by less than this from one iteration to the next, after
+# two, have come down to rounding errors or do not converge.
+STAGNANT = 0.3
+
 EPS, TINY = float(np.finfo(np.float64).eps), float(np.finfo(np.float64).tiny)
 
 # Steps whose update exceeds this fraction of the solution's size lie outside
@@ -86,6 +90,7 @@ def newton(
     trusted=True,
     exact=False,
     shorten=True,
+    slack=1.0,
 ):
     """Solve all steps of a window, from a guess.
 
@@ -113,6 +118,8 @@ def newton(
         are kept while the iteration contracts well.
     shorten : bool
         Give up the steps behind one that cannot be trusted.
+    slack : float
+        Updates that do not get smaller any more may be so many times `tol`.
 
     Returns
     -------
@@ -156,6 +163,10 @@ def newton(
             if iteration > 0 and shorten and state.n_converged < norms.shape[0]:
                 head = _converged_head(xp, norms, previous[: U.shape[-1]])
                 state.n_converged = max(state.n_converged, head)
+            if iteration > 1 and fresh and rate > STAGNANT:
+                # rounding errors, amplified by the stiffness, leave no more
+                small = _first(xp, ~(norms <= slack))
+                state.n_converged = max(state.n_converged, small)
             n_growing += iteration > 0 and rate > 1
             if state.n_converged == norms.shape[0] or (shorten and n_growing > 1):
                 break

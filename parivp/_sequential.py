@@ -106,7 +106,7 @@ def _step(loop, t, y, h, slope, first):
             t_new = loop.t_bound
         mesh = np.array([t, t_new])
         h = abs(t_new - t)
-        phi, K = disc.single_step(mesh, y, loop._newton_tol)
+        phi, K = disc.single_step(mesh, y, loop._newton_tol, loop._slack())
         error = float(
             disc.error_norm(mesh[1:] - mesh[:-1], K, y[:, None], phi, slope)[0]
         )
@@ -134,7 +134,7 @@ def steps_on_mesh(loop, mesh):
                         ts[k : k + 2],
                         ys[-1],
                         loop._newton_tol,
-                        loop.max_newton,
+                        max_newton=loop.max_newton,
                         patient=True,
                     )
             except (Exception, DeadlineExceeded) as raised:

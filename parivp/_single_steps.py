@@ -32,13 +32,13 @@ class SingleSteps:
         self.whole = whole
         self.exact = copy.copy(whole)
         self.exact.rhs = _Strict(whole.rhs)
-        differences = DifferencedJacobian(self.exact.rhs, whole.structure)
+        differences = DifferencedJacobian(self.exact.rhs, whole.atol, whole.structure)
         self.exact.jacobian = _strict(whole.jac) if whole.jac else differences
         self.chord = copy.copy(self.exact)
         self.chord.linearize = self._linearize
         self.kept = self.last = None
 
-    def step(self, mesh, y, tol, max_newton=None, patient=False):
+    def step(self, mesh, y, tol, slack=1.0, max_newton=None, patient=False):
         """Take one step, see `Collocation.single_step`."""
         for disc, guess in self._attempts(mesh, y, patient):
             determined = patient and disc is self.exact
@@ -51,6 +51,7 @@ class SingleSteps:
                 max_iter=max_newton if determined else MAX_NEWTON,
                 trusted=False,
                 shorten=False,
+                slack=slack,
             )
             if result.n_converged == 1:
                 if len(result.residuals) > MAX_NEWTON // 2:

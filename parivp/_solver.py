@@ -47,6 +47,8 @@ EASY, HARD = 1e-3, 0.02
 # every time.
 MOST_SINGLE = 2048
 MAX_NEWTON = 10
+# The same where rounding errors do not let them become smaller.
+LARGEST_NEWTON_TOL = 0.03
 # Numbers that the linearization of a window may fill.
 STAGE_STORAGE = 2**23
 # So many steps are repeated by single calls where they leave the guess by more
@@ -259,6 +261,7 @@ class WindowLoop:
             trusted=self.discretization.jac is None,
             tol=self._newton_tol,
             max_iter=self.settings.max_newton or MAX_NEWTON,
+            slack=self._slack(),
         )
         self.record(result)
         if not self.confirm(result):
@@ -384,6 +387,12 @@ class WindowLoop:
     def _newton_tol(self, x, size):
         kappa = self.settings.newton_tol or self.newton_tol
         return kappa * self.discretization.scale(x[:, :-1], x[:, 1:])
+
+    def _slack(self):
+        """What Newton's method may leave where rounding errors hinder it."""
+        return max(
+            1.0, LARGEST_NEWTON_TOL / (self.settings.newton_tol or self.newton_tol)
+        )
 
     def _wanted(self, h, error):
         """Step sizes that bring every error to AIM."""
