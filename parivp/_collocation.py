@@ -17,7 +17,7 @@ from ._stage_systems import BandedStages, CondensedStages, TransformedStages
 __all__ = ["Collocation"]
 
 # Up to this many unknowns in a step its stages keep their own Jacobians.
-LARGEST_CONDENSED = 60
+LARGEST_CONDENSED = 30
 # Least ratio of neighbouring Legendre coefficients that is believed.
 SMALLEST_DECAY = 1e-3
 
@@ -45,6 +45,8 @@ class Collocation(Discretization):
         # LSODA would need twice the band for real and imaginary parts
         complex_band = structure is not None and rhs.dtype.kind == "c"
         classes = (Radau,) if complex_band else (LSODA, Radau)
+        # at 1e-3 the guess for relaxation oscillations comes too early or too late,
+        # and that for Robertson's problem may turn negative
         self.predictor = Predictor(classes, 1e-4, slopes=False, structure=structure)
         self.jacobian = jac or DifferencedJacobian(rhs, self.atol, structure)
         self._alone = None

@@ -17,6 +17,10 @@ __all__ = ["Predictor", "Trajectory", "predict", "predict_at"]
 # Where the times are known beforehand `odeint`, LSODA in one call, does the same
 # in half the time. It gives up after so many steps between two of them.
 MOST_BETWEEN = 100
+# From this size on one call for all columns of the Jacobian is faster than one for
+# each, as LSODA makes them.
+LARGE_SYSTEM = 10
+SQRT_EPS = float(np.sqrt(np.finfo(np.float64).eps))
 
 
 class Trajectory:
@@ -216,6 +220,20 @@ def _run(cls, structure, rhs, t, y, t_bound, n_steps, rtol, atol, max_step):
     return ts, ys if back is None else [y[back] for y in ys]
 
 
+def _batched_jacobian(rhs, threshold):
+    """Jacobian by differences, from one call for all columns if that works."""
+    threshold = np.reshape(threshold, (-1, 1))
+
+    def jac(t, y):
+        y = y[:, None]
+        eps = SQRT_EPS * np.maximum(np.abs(y), threshold)
+        points = np.hstack([y, y + np.diagflat(eps)])
+        values = rhs(np.full(points.shape[1], t), points)
+        return (values[:, 1:] - values[:, :1]) / (np.diag(points[:, 1:]) - y[:, 0])
+
+    return jac if rhs.time_vectorized else None
+
+
 def _adapt(cls, structure, rhs, y, rtol, atol):
     """Write the problem as the solver takes it.
 
@@ -232,7 +250,10 @@ def _adapt(cls, structure, rhs, y, rtol, atol):
     if structure is not None and cls is not LSODA:
         return fun, y, rtol, atol, None, {"jac_sparsity": structure.pattern}
     if structure is None:
-        return *_real(rhs, y, rtol, atol), None, {}
+        options = {}
+        if cls is LSODA and len(y) >= LARGE_SYSTEM and y.dtype.kind != "c":
+            options["jac"] = _batched_jacobian(rhs, atol)
+        return *_real(rhs, y, rtol, atol), None, options
     order, place = structure.order, structure.place
 
     def reordered(t, y):
