@@ -76,7 +76,7 @@ MIN_REPEATS = 3
 # A method slower than this at one tolerance is not run at tighter ones.
 SLOW_SECONDS = 3.0
 # Methods of parivp stop after this time, should they get stuck.
-TIMEOUT = 60.0
+TIMEOUT = 20.0
 MEMORY_RTOL = 1e-6
 
 

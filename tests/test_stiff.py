@@ -38,7 +38,7 @@ def solve(problem, rtol=1e-6, method=METHOD, **options):
     if "large" in problem.tags and "jac" not in options:
         options.setdefault("jac_sparsity", problem.jac_sparsity)
     if method == METHOD:
-        options.setdefault("timeout", 60)
+        options.setdefault("timeout", 20)
     options = {"rtol": rtol, "atol": 1e-3 * rtol} | options
     solve_ivp = parivp.solve_ivp if method == METHOD else scipy.integrate.solve_ivp
     return solve_ivp(problem.fun, problem.t_span, problem.y0, method, **options)
@@ -106,7 +106,7 @@ def test_end_point_backward_from_a_stiff_start(name, rtol):
         METHOD,
         rtol=rtol,
         atol=1e-3 * rtol,
-        timeout=60,
+        timeout=20,
     )
     assert result.success, result.message
     radau = problem.error(solve(problem, rtol, "Radau").y[:, -1])
@@ -146,7 +146,7 @@ def test_prothero_robinson_along_the_way(rate, offset, rtol):
         rtol=rtol,
         atol=1e-3 * rtol,
         dense_output=True,
-        timeout=60,
+        timeout=20,
     )
     assert result.success, result.message
     t = np.sort(np.concatenate([result.t, between_steps(result.t)]))
@@ -835,7 +835,7 @@ def test_complex_stiff_linear_system(rtol, jac):
         rtol=rtol,
         atol=1e-3 * rtol,
         dense_output=True,
-        timeout=60,
+        timeout=20,
         **options,
     )
     assert result.success, result.message
@@ -898,7 +898,7 @@ def test_functions_that_do_not_broadcast(fun, time_vectorized):
         rtol=rtol,
         atol=1e-3 * rtol,
         time_vectorized=time_vectorized,
-        timeout=60,
+        timeout=20,
     )
     assert result.success, result.message
     t = result.t
@@ -922,7 +922,7 @@ def test_jacobian_that_does_not_broadcast():
     rtol = 1e-6
     problem = (fun, (0, 200), [2.0, 0.0])
     options = {"rtol": rtol, "atol": 1e-9}
-    ours = parivp.solve_ivp(*problem, METHOD, jac=jac, timeout=60, **options)
+    ours = parivp.solve_ivp(*problem, METHOD, jac=jac, timeout=20, **options)
     assert ours.success, ours.message
     tight = scipy.integrate.solve_ivp(*problem, "Radau", rtol=1e-11, atol=1e-14)
     radau = scipy.integrate.solve_ivp(*problem, "Radau", **options)
@@ -951,7 +951,7 @@ def test_a_pole_is_not_crossed(rtol):
         METHOD,
         rtol=rtol,
         atol=1e-3 * rtol,
-        timeout=60,
+        timeout=20,
     )
     assert_stopped(result)
     # An error e of y = 1/(1 - t) moves the pole by e / y^2: those of early steps count
@@ -968,7 +968,7 @@ def test_function_that_stops_being_finite(bad, time_vectorized):
         return np.where(t > 0.5, bad, -1e4 * (y - np.cos(t)))
 
     result = parivp.solve_ivp(
-        fun, (0, 1), [1.0], METHOD, time_vectorized=time_vectorized, timeout=60
+        fun, (0, 1), [1.0], METHOD, time_vectorized=time_vectorized, timeout=20
     )
     assert_stopped(result)
     assert 0.4 < result.t[-1] <= 0.5
@@ -995,7 +995,7 @@ def test_what_the_function_raises_arrives(time_vectorized):
             [1.0],
             METHOD,
             time_vectorized=time_vectorized,
-            timeout=60,
+            timeout=20,
         )
 
 
@@ -1013,15 +1013,21 @@ def test_raising_beyond_a_terminal_event_does_no_harm():
 
 
 def test_what_the_jacobian_raises_arrives():
+    """Unless an earlier Jacobian served to the end, and well."""
+
     def jac(t, y):
         if np.any(np.asarray(t) > 0.5):
             raise Stop("no derivative")
         return np.array([[-1e4]])
 
-    with pytest.raises(Stop, match="no derivative"):
-        parivp.solve_ivp(
+    try:
+        result = parivp.solve_ivp(
             lambda t, y: -1e4 * (y - np.cos(t)), (0, 1), [1.0], METHOD, jac=jac
         )
+    except Stop:
+        return
+    assert result.success, result.message
+    assert_allclose(result.y[0], np.cos(result.t), rtol=0, atol=2e-3)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -1033,7 +1039,7 @@ def test_jacobian_that_is_not_finite(bad):
         [1.0],
         METHOD,
         jac=lambda t, y: np.full((1, 1), bad),
-        timeout=60,
+        timeout=20,
     )
     if result.status == -1:
         assert_stopped(result)
@@ -1042,7 +1048,7 @@ def test_jacobian_that_is_not_finite(bad):
 
 def test_function_that_is_never_finite():
     result = parivp.solve_ivp(
-        lambda t, y: np.nan * y, (0, 1), [1.0], METHOD, timeout=60
+        lambda t, y: np.nan * y, (0, 1), [1.0], METHOD, timeout=20
     )
     assert_stopped(result)
     assert_array_equal(result.t, [0.0])
@@ -1056,7 +1062,7 @@ def test_growth_is_not_damped_away(rate):
     """
     rtol, tf = 1e-6, 200 / rate
     result = parivp.solve_ivp(
-        lambda t, y: rate * y, (0, tf), [1.0], METHOD, rtol=rtol, atol=0.0, timeout=60
+        lambda t, y: rate * y, (0, tf), [1.0], METHOD, rtol=rtol, atol=0.0, timeout=20
     )
     assert result.success, result.message
     relative = result.y[0] / np.exp(rate * result.t) - 1
@@ -1065,7 +1071,7 @@ def test_growth_is_not_damped_away(rate):
 
 def test_overflow_stops():
     result = parivp.solve_ivp(
-        lambda t, y: 1000.0 * y, (0, 1), [1.0], METHOD, timeout=60
+        lambda t, y: 1000.0 * y, (0, 1), [1.0], METHOD, timeout=20
     )
     assert_stopped(result)
     assert result.t[-1] < 0.71  # exp(709.8) is the largest double
@@ -1079,7 +1085,7 @@ def test_root_of_a_negative_number():
         with np.errstate(invalid="ignore"):
             return -np.sqrt(y)
 
-    result = parivp.solve_ivp(fun, (0, 3), [1.0], METHOD, rtol=1e-6, timeout=60)
+    result = parivp.solve_ivp(fun, (0, 3), [1.0], METHOD, rtol=1e-6, timeout=20)
     exact = np.maximum(1 - result.t / 2, 0) ** 2
     assert_allclose(result.y[0], exact, rtol=0, atol=1e-4)
     if result.status == -1:
@@ -1102,7 +1108,7 @@ def test_a_switch_in_a_stiff_function(rtol):
         rtol=rtol,
         atol=1e-3 * rtol,
         max_step=0.1,
-        timeout=60,
+        timeout=20,
     )
     assert result.success, result.message
     t = result.t
@@ -1201,7 +1207,7 @@ def test_stiff_linear_systems(decays, spirals, length, direction, rtol, seed, wi
         rtol=rtol,
         atol=atol,
         jac=basis @ core @ basis.T if with_jac else None,
-        timeout=60,
+        timeout=20,
     )
     assert result.success, result.message
     bound = step_error(result, rtol, atol) + 100 * EPS * np.linalg.norm(y0)
@@ -1267,7 +1273,7 @@ class SlowFast:
     def solve(self, **options):
         options = {"rtol": self.rtol, "atol": self.atol} | options
         result = parivp.solve_ivp(
-            self.fun, (0, self.end), self.y0, METHOD, timeout=60, **options
+            self.fun, (0, self.end), self.y0, METHOD, timeout=20, **options
         )
         assert result.success, result.message
         return result
@@ -1319,7 +1325,7 @@ def slow_fast_systems(draw):
         rates=10.0 ** draw(entries(q, 1.5)) * 10.0 ** draw(numbers(4, 6)),
         y0=draw(entries(p + q, 2.0)),
         end=draw(numbers(0.05, 4)) * draw(st.sampled_from([-1.0, 1.0])),
-        rtol=draw(tolerances()),
+        rtol=10.0 ** draw(numbers(-7, -3)),
     )
 
 
