@@ -1,5 +1,7 @@
 """The window loop of implicit methods: errors are estimated on a rough solution."""
 
+import math
+
 import numpy as np
 
 from ._mesh import smooth
@@ -31,14 +33,17 @@ class ImplicitLoop(WindowLoop):
     def __post_init__(self):
         super().__post_init__()
         self.ratio = FIRST_RATIO
+        self.rough_quality = 1.0, math.inf  # share of steps that converged, deviation
 
     def iteration_cost(self):
         """Single steps that cost as much as an iteration."""
         return 0.3
 
     def _learn(self, result, mesh, guess):
-        """Nothing more than from the rough solution, where there was one."""
-        if not isinstance(guess, Trajectory):
+        """Judge the guess by the rough solution, where there was one."""
+        if isinstance(guess, Trajectory):
+            self._resize(*self.rough_quality)
+        else:
             super()._learn(result, mesh, guess)
 
     def fit(self, mesh, guess):
@@ -62,7 +67,7 @@ class ImplicitLoop(WindowLoop):
         self.record(result)
         if result.n_converged == 0:
             return None, None, None
-        self._resize(result.n_converged / (len(mesh) - 1), result.deviation)
+        self.rough_quality = result.n_converged / (len(mesh) - 1), result.deviation
         result.cut(result.n_converged)
         mesh, x, K = result.mesh, result.x, disc.stages(result)
         h = np.abs(np.diff(mesh))
