@@ -214,7 +214,7 @@ def plot(path: Path, solved, histories: dict[str, np.ndarray], rtol: float) -> N
             ax.semilogy(norms, "o-", markersize=3, label=name)
         ax.set_title("residual norm, the paper's setting", fontsize="medium")
         ax.set_xlabel("Newton iteration")
-        ax.legend(fontsize="small")
+        ax.legend(fontsize="x-small", loc="upper right")
     fig.savefig(path, dpi=130)
     plt.close(fig)
     print(f"\nplot saved to {path}")
