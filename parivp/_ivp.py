@@ -50,8 +50,10 @@ def solve_ivp(
     y0 : array_like, shape (n,)
         Initial state, real or complex.
     method : str or OdeSolver, optional
-        "ScanNewton" (default), see `ScanNewton`; or one of SciPy's methods or
-        any `scipy.integrate.OdeSolver` class, which pass through to SciPy.
+        "ScanNewton" (default), explicit, see `ScanNewton`;
+        "ScanNewtonImplicit", for stiff problems, see `ScanNewtonImplicit`; or
+        one of SciPy's methods or any `scipy.integrate.OdeSolver` class, which
+        pass through to SciPy.
     t_eval : array_like or None, optional
         Times at which to return the solution, sorted in the direction of
         integration. By default those of the solver's steps.
@@ -65,11 +67,12 @@ def solve_ivp(
     args : tuple, optional
         Handed to `fun`, `jac` and every event after ``t`` and ``y``.
     **options
-        Options of the method, see `ScanNewton`: ``rtol``, ``atol``,
-        ``first_step``, ``max_step``, ``jac``, ``time_vectorized``,
-        ``tableau``, ``n_steps``, ``mesh``, ``initial_guess``, ``window``,
-        ``newton_tol``, ``max_newton``, ``max_steps``, ``timeout``; and two of
-        this function. ``callback(state)`` is called after each accepted
+        Options of the method, see `ScanNewton` and `ScanNewtonImplicit`:
+        ``rtol``, ``atol``, ``first_step``, ``max_step``, ``jac``,
+        ``time_vectorized``, ``tableau``, ``n_steps``, ``mesh``,
+        ``initial_guess``, ``window``, ``newton_tol``, ``max_newton``,
+        ``max_steps``, ``timeout``, and of the latter ``jac_sparsity``; and two
+        of this function. ``callback(state)`` is called after each accepted
         window or block of single steps; ``state`` has the attributes ``t``,
         ``y``, ``nsteps``, ``nit`` and ``window`` (number of steps just
         accepted), and raising StopIteration ends the integration.
@@ -99,7 +102,7 @@ def solve_ivp(
     References
     ----------
     .. [1] C. Iacob, H. Razavi, S. Särkkä, "A parallel-in-time Newton's
-           method-based ODE solver".
+           method-based ODE solver", arXiv:2511.01465, 2025.
 
     Examples
     --------
@@ -107,6 +110,13 @@ def solve_ivp(
     >>> sol = solve_ivp(lambda t, y: -0.5 * y, (0, 10), [2, 4, 8])
     >>> sol.message
     'The solver successfully reached the end of the integration interval.'
+
+    A stiff problem:
+
+    >>> sol = solve_ivp(lambda t, y: -1e6 * (y - t), (0, 1), [1],
+    ...                 method="ScanNewtonImplicit")
+    >>> sol.success
+    True
     """
     t0, tf = _interval(t_span)
     if not _is_own(method):

@@ -93,6 +93,10 @@ class ScanNewton(WindowSolver):
     TypeError
         If an argument is not of the kind expected.
 
+    See Also
+    --------
+    ScanNewtonImplicit : Implicit methods, for stiff problems.
+
     References
     ----------
     .. [1] C. Iacob, H. Razavi, S. Särkkä, "A parallel-in-time Newton's
