@@ -12,12 +12,14 @@ from ._discretization import TINY, Discretization
 from ._jacobian import DifferencedJacobian
 from ._predictor import Predictor
 from ._single_steps import SingleSteps
-from ._stage_systems import BandedStages, CondensedStages, TransformedStages
+from ._stage_systems import CondensedStages, FactorizedStages, TransformedStages
 
 __all__ = ["Collocation"]
 
 # Up to this many unknowns in a step its stages keep their own Jacobians.
 LARGEST_CONDENSED = 30
+# From so many components on factorizations cost less than inverses and products.
+LARGEST_TRANSFORMED = 20
 # Least ratio of neighbouring Legendre coefficients that is believed.
 SMALLEST_DECAY = 1e-3
 
@@ -37,6 +39,17 @@ class Collocation(Discretization):
     """
 
     tableau_kind = "implicit"
+    stuck = (
+        "Newton's method does not converge at t = {t:.15g}, however short the step. "
+        "The solution may have a singularity there, or `fun` not be finite or not "
+        "continuous just behind; a `jac` that is given may be wrong."
+    )
+    failed = (
+        "Newton's method does not converge on the step from t = {t:.15g} to "
+        "{t_new:.15g}: the solution may have a singularity before, or the steps may "
+        "be too long for this tableau."
+    )
+    advice = ""
     determined = False  # there may be several solutions, most of them spurious
 
     def __init__(self, tableau, rhs, jac, rtol, atol, structure=None):
@@ -111,7 +124,8 @@ class Collocation(Discretization):
     def frozen(self, h, J):
         """Make the linear system with one Jacobian for each step."""
         self.nlu += len(h)
-        system = TransformedStages if self.structure is None else BandedStages
+        large = self.structure is not None or len(J) > LARGEST_TRANSFORMED
+        system = FactorizedStages if large else TransformedStages
         return system(self.tableau, h, J)
 
     def reach(self, x, Y, residual):

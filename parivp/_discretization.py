@@ -66,6 +66,16 @@ class Discretization:
 
     nlu = 0  # number of factorized matrices
     determined = True  # whether the state before a step determines the next
+    # what to say where no step succeeds, and what to try instead
+    stuck = (
+        "The right-hand side is not finite at t = {t:.15g} or just behind. The "
+        "solution may have a singularity there, or leave the domain of `fun`."
+    )
+    failed = (
+        "The step from t = {t:.15g} to {t_new:.15g} is not finite: the solution may "
+        "have a singularity before, or the steps may be too long for this tableau."
+    )
+    advice = "If the problem is stiff, use 'ScanNewtonImplicit'."
 
     def __init__(self, tableau, rhs, jac, rtol, atol):
         self.tableau = tableau

@@ -28,6 +28,10 @@ from ._tableaus import TABLEAUS, find_tableau
 __all__ = ["WindowSolver"]
 
 
+# Tableaus that are built when they are asked for.
+FAMILIES_HINT = {"explicit": "", "implicit": " or another order of these families"}
+
+
 class WindowSolver(OdeSolver):
     """Base of the methods: options, SciPy's step interface, counters.
 
@@ -133,8 +137,8 @@ class WindowSolver(OdeSolver):
         except DeadlineExceeded:
             raise IntegrationFailed(
                 f"The time allowed by `timeout` was over at t = {self.loop.t:.15g}. "
-                "Allow more, loosen the tolerances or, if the problem is stiff, use "
-                "an implicit method."
+                "Allow more, or loosen the tolerances. "
+                f"{self.loop.discretization.advice}".strip()
             ) from None
         finally:
             self._count()
@@ -174,7 +178,8 @@ class WindowSolver(OdeSolver):
         if tableau is None or tableau.kind != kind:
             names = [key for key, value in TABLEAUS.items() if value.kind == kind]
             raise ValueError(
-                f"`tableau` is expected to be one of {names}, but actually is {name!r}."
+                f"`tableau` is expected to be one of {names}"
+                f"{FAMILIES_HINT[kind]}, but actually is {name!r}."
             )
         if mesh is None and not tableau.adaptive:
             raise ValueError(

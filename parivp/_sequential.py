@@ -18,14 +18,9 @@ BLOCK = 32
 # Step size control as in SciPy and Hairer, Norsett & Wanner I, II.4.
 SAFETY, SMALLEST_FACTOR, LARGEST_FACTOR = 0.9, 0.2, 10.0
 
-NOT_FINITE = (
-    "The right-hand side is not finite at t = {t:.15g} or just behind. The solution "
-    "may have a singularity there, or leave the domain of `fun`."
-)
 TOO_SMALL = (
-    "Required step size is less than spacing between numbers. The solution may "
-    "have a singularity near t = {t:.15g}, or the problem may be stiff: try an "
-    "implicit method, or integrate up to a point before."
+    "Required step size is less than spacing between numbers. The solution may have a "
+    "singularity near t = {t:.15g}: integrate up to a point before. {advice}"
 )
 
 
@@ -99,8 +94,8 @@ def _step(loop, t, y, h, slope, first):
     largest_factor, error = LARGEST_FACTOR, 0.0
     while True:
         if not h >= smallest:
-            reason = TOO_SMALL if math.isfinite(error) else NOT_FINITE
-            raise IntegrationFailed(reason.format(t=t))
+            reason = TOO_SMALL if math.isfinite(error) else disc.stuck
+            raise IntegrationFailed(reason.format(t=t, advice=disc.advice).strip())
         t_new = t + loop.direction * h
         if loop.direction * (t_new - loop.t_bound) > 0:
             t_new = loop.t_bound
@@ -141,11 +136,8 @@ def steps_on_mesh(loop, mesh):
                 problem = raised
                 break
             if not np.isfinite(phi).all():
-                problem = IntegrationFailed(
-                    f"The step from t = {ts[k]:.15g} to {ts[k + 1]:.15g} is not "
-                    "finite: the solution may have a singularity before, or the "
-                    "steps may be too long for this tableau."
-                )
+                message = disc.failed.format(t=ts[k], t_new=ts[k + 1])
+                problem = IntegrationFailed(message)
                 break
             ys.append(phi[:, 0])
             Ks.append(K)

@@ -181,8 +181,8 @@ class WindowLoop:
         if self.nsteps >= self.max_steps:
             raise IntegrationFailed(
                 f"The number of steps reached `max_steps` = "
-                f"{self.max_steps} at t = {self.t:.15g}. Allow more, loosen "
-                "the tolerances or, if the problem is stiff, use an implicit method."
+                f"{self.max_steps} at t = {self.t:.15g}. Allow more, or loosen the "
+                f"tolerances. {self.discretization.advice}".strip()
             )
 
     def accept(self, t, y, K=None):
@@ -389,7 +389,7 @@ class WindowLoop:
         return kappa * self.discretization.scale(x[:, :-1], x[:, 1:])
 
     def _slack(self):
-        """What Newton's method may leave where rounding errors hinder it."""
+        """Return what Newton's method may leave where rounding errors hinder it."""
         return max(
             1.0, LARGEST_NEWTON_TOL / (self.settings.newton_tol or self.newton_tol)
         )

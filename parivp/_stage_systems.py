@@ -17,8 +17,9 @@ import numpy as np
 from scipy.linalg import get_lapack_funcs
 
 from ._scan import affine_scan
+from ._structure import BandedJacobians
 
-__all__ = ["BandedStages", "CondensedStages", "TransformedStages"]
+__all__ = ["CondensedStages", "FactorizedStages", "TransformedStages"]
 
 
 class CondensedStages:
@@ -161,61 +162,64 @@ class TransformedStages:
         return [_invert(identity - value * hJ) for value in modes.values]
 
 
-class BandedStages:
-    """Stages decoupled as in `TransformedStages`, for Jacobians in band form.
+class FactorizedStages:
+    """Stages decoupled as in `TransformedStages`, for large systems.
 
     The Jacobians of the steps are full where those of the right-hand side have a
-    band, so that they are not formed: the recursion goes from step to step with
-    the factorized band matrices ``I - h lambda J``.
+    band, and cost more than factorizations where those are full, so that they are
+    not formed: the recursion goes from step to step with the factorized matrices
+    ``I - h lambda J``.
 
     Parameters
     ----------
     tableau : CollocationTableau
     h : ndarray, shape (N,)
-    jacobians : BandedJacobians
+    jacobians : BandedJacobians or ndarray, shape (n, n, N)
     """
 
     def __init__(self, tableau, h, jacobians):
         self.tableau = tableau
         self.h = h
-        self.banded = jacobians
-        self.factors = None
+        self.given = jacobians
+        self.solvers = None
 
     @property
     def jacobians(self):
-        """The band matrices, steps last."""
-        return self.banded.band
+        """The matrices, full or in band form, steps last."""
+        banded = isinstance(self.given, BandedJacobians)
+        return self.given.band if banded else self.given
 
     def first(self, n):
         """Keep the first `n` steps."""
-        banded = replace(self.banded, band=self.banded.band[..., :n])
-        kept = BandedStages(self.tableau, self.h[:n], banded)
-        kept.factors = self.factors
+        if isinstance(self.given, BandedJacobians):
+            given = replace(self.given, band=self.given.band[..., :n])
+        else:
+            given = self.given[..., :n]
+        kept = FactorizedStages(self.tableau, self.h[:n], given)
+        kept.solvers = self.solvers
         return kept
 
     def solve(self, residual):
         """Solve for the update, shape (n, p, N)."""
         n, p, n_steps = residual.shape
-        s, tableau, order = self.tableau.n_stages, self.tableau, self.banded.order
+        s, tableau = self.tableau.n_stages, self.tableau
         modes = _Modes(tableau, residual.dtype)
-        if self.factors is None:
-            self.factors = self._factorize(modes)
-        X = np.ascontiguousarray(residual[order, :s].transpose(2, 0, 1))
+        if self.solvers is None:
+            self.solvers = [self._factorize(k, modes) for k in range(n_steps)]
+        order = getattr(self.given, "order", np.arange(n))
+        residual = residual[order]
+        X = np.ascontiguousarray(residual[:, :s].transpose(2, 0, 1))
         R = [X @ row for row in modes.to_modes]
-        rho = 1 - tableau.end_weights.sum()
-        weights = modes.weights * modes.end
+        rho, weights = 1 - tableau.end_weights.sum(), modes.weights * modes.end
         solved = [np.empty_like(r) for r in R]
         ends = np.empty((n_steps, n), dtype=residual.dtype)
         u = np.zeros(n, dtype=residual.dtype)
         for k in range(n_steps):
-            u_new = rho * u + residual[order, s, k] if p > s else rho * u
-            for i, solve in enumerate(self.factors[k]):
+            u_new = rho * u + residual[:, s, k] if p > s else rho * u
+            for i, solve in enumerate(self.solvers[k]):
                 w = solved[i][k] = solve(R[i][k] + modes.ones[i] * u)
-                u_new = (
-                    u_new + (weights[i] * w).real
-                    if modes.real
-                    else u_new + weights[i] * w
-                )
+                term = weights[i] * w
+                u_new = u_new + (term.real if modes.real else term)
             u = ends[k] = u_new
         update = np.empty(residual.shape, dtype=residual.dtype)
         for i in range(s):
@@ -223,37 +227,37 @@ class BandedStages:
         update[order, -1] = ends.T
         return update
 
-    def _factorize(self, modes):
-        """Solvers with the matrices of every step, one for each eigenvalue."""
-        lower, upper = self.banded.lower, self.banded.upper
-        bands = np.moveaxis(self.h * self.banded.band, -1, 0)
-        factors = []
-        for band in bands:
-            solvers = []
-            for value in modes.values:
-                matrix = np.zeros(
-                    (2 * lower + upper + 1, band.shape[1]),
-                    dtype=np.result_type(band, value),
-                    order="F",
-                )
-                matrix[lower:] = -value * band
-                matrix[lower + upper] += 1
-                solvers.append(_band_solver(matrix, lower, upper))
-            factors.append(solvers)
-        return factors
+    def _factorize(self, k, modes):
+        """Solvers with the matrices of step `k`, one for each eigenvalue."""
+        if isinstance(self.given, BandedJacobians):
+            lower, upper = self.given.lower, self.given.upper
+            band = self.h[k] * self.given.band[..., k]
+            return [_band_solver(-value * band, lower, upper) for value in modes.values]
+        matrix = self.h[k] * self.given[..., k]
+        return [_dense_solver(-value * matrix) for value in modes.values]
 
 
-def _band_solver(matrix, lower, upper):
-    """Factorize a band matrix; return a function that solves with it."""
+def _band_solver(band, lower, upper):
+    """Factorize the identity plus a band matrix; return a function that solves."""
+    matrix = np.zeros((2 * lower + upper + 1, band.shape[1]), band.dtype, order="F")
+    matrix[lower:] = band
+    matrix[lower + upper] += 1
     gbtrf, gbtrs = get_lapack_funcs(("gbtrf", "gbtrs"), (matrix,))
     lu, pivots, info = gbtrf(matrix, lower, upper, overwrite_ab=True)
+    if info != 0:
+        return lambda b: np.full_like(b, np.nan)
+    return lambda b: gbtrs(lu, lower, upper, b, pivots)[0]
 
-    def solve(b):
-        if info != 0:
-            return np.full_like(b, np.nan)
-        return gbtrs(lu, lower, upper, b, pivots)[0]
 
-    return solve
+def _dense_solver(matrix):
+    """Factorize the identity plus a matrix; return a function that solves."""
+    matrix = np.asfortranarray(matrix)
+    matrix[np.diag_indices(len(matrix))] += 1
+    getrf, getrs = get_lapack_funcs(("getrf", "getrs"), (matrix,))
+    lu, pivots, info = getrf(matrix, overwrite_a=True)
+    if info != 0:
+        return lambda b: np.full_like(b, np.nan)
+    return lambda b: getrs(lu, pivots, b)[0]
 
 
 class _Modes:
