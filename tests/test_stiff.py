@@ -17,7 +17,7 @@ import scipy.linalg
 import scipy.optimize
 import scipy.sparse
 import scipy.sparse.linalg
-from hypothesis import assume, given
+from hypothesis import assume, given, reject
 from numpy.testing import assert_allclose, assert_array_equal
 
 import parivp
@@ -205,6 +205,10 @@ STABILITY = {
 }
 
 
+class NoConvergence(Exception):
+    """Plain Newton iterations, from the state before, do not solve a step."""
+
+
 def recursion(fun, jac, mesh, y0, tableau):
     """Plain sequential steps: Newton's method for the stages of one after another.
 
@@ -229,7 +233,7 @@ def recursion(fun, jac, mesh, y0, tableau):
             if np.all(np.abs(update) <= 1e-14 * np.max(np.abs(y + z), initial=1e-300)):
                 break
         else:
-            raise AssertionError(f"no convergence at t = {t}")
+            raise NoConvergence(f"no convergence at t = {t}")
         # z = h A f(Y): stages at the end need no further evaluation, and none that
         # would multiply what is left of their residual by h lambda
         if np.array_equal(rows[-1], weights):
@@ -1381,7 +1385,10 @@ def test_fixed_steps_are_the_recursion(problem, tableau, extra, window):
     )
     n_steps = int(np.ceil(2 * abs(problem.end) * a * (b + c * g))) + 1 + extra
     mesh = np.linspace(0, problem.end, n_steps + 1)
-    expected = recursion(problem.fun, problem.jac, mesh, problem.y0, tableau)
+    try:
+        expected = recursion(problem.fun, problem.jac, mesh, problem.y0, tableau)
+    except NoConvergence:
+        reject()
     result = problem.solve(tableau=tableau, n_steps=n_steps, window=window)
     assert_array_equal(result.t, mesh)
     size = np.max(np.abs(expected))
