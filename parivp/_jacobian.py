@@ -1,5 +1,7 @@
 """The Jacobian of the right-hand side: given by the user, or by differences."""
 
+from dataclasses import replace
+
 import numpy as np
 from scipy.sparse import issparse
 
@@ -74,21 +76,17 @@ class StructuredJacobian:
     def strict(self, t, y, f=None):
         """Jacobians at points, a `BandedJacobians`; what is raised arrives."""
         if not callable(self.jac):
-            entries = self.structure.from_matrix(self.jac)[:, None]
-            return self.structure.from_entries(np.repeat(entries, len(t), axis=1))
+            banded = self.structure.from_matrices([self.jac])
+            return replace(banded, band=np.repeat(banded.band, len(t), axis=-1))
         self.njev += len(t)
-        entries = [
-            self.structure.from_matrix(self.jac(float(t[k]), y[:, k].copy()))
-            for k in range(len(t))
-        ]
-        return self.structure.from_entries(np.stack(entries, axis=1))
+        return self.structure.from_matrices(
+            [self.jac(float(t[k]), y[:, k].copy()) for k in range(len(t))]
+        )
 
     def __call__(self, t, y, f=None):
         """Jacobians at points computed ahead; NaN where one raises."""
         try:
             return self.strict(t, y)
-        except ValueError:
-            raise
         except Exception:
             n_entries = len(self.structure.rows)
             return self.structure.from_entries(np.full((n_entries, len(t)), np.nan))
@@ -192,6 +190,8 @@ def wrap_jacobian(jac, t0, y0, *, time_vectorized=None, structure=None):
             "`jac` is expected to be a callable, an array, a sparse matrix or None, "
             f"but actually is {jac!r}."
         )
+    if matrix.dtype.kind == "c" and y0.dtype.kind != "c":
+        raise TypeError("`jac` is complex, but `y0` is real.")
     matrix = np.asarray(matrix, dtype=y0.dtype)
     if matrix.shape != (n, n):
         raise ValueError(

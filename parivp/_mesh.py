@@ -28,7 +28,7 @@ def equidistribute(mesh, wanted, *, most_steps=np.inf):
     ndarray, shape (M + 1,)
         The first point is that of `mesh`, the last as well unless cut short.
     """
-    wanted = np.maximum(wanted, 10 * np.spacing(np.max(np.abs(mesh))))
+    wanted = np.maximum(np.nan_to_num(wanted), 10 * np.spacing(np.max(np.abs(mesh))))
     steps = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(mesh)) / wanted)])
     n = max(1, int(np.ceil(steps[-1])))
     kept = int(min(n, most_steps))
@@ -53,6 +53,7 @@ def grade(mesh, first, factor):
     trusted to be long before a shorter one was seen.
     """
     length = abs(mesh[1] - mesh[0])
+    first = max(first, 10 * np.spacing(abs(mesh[0])))  # still moves the time
     if not first < length < math.inf:
         return mesh
     n = math.ceil(math.log(1 + (factor - 1) * length / first, factor)) - 1

@@ -17,6 +17,7 @@ __all__ = ["initial_step", "smallest_step", "steps_one_by_one", "steps_on_mesh"]
 BLOCK = 32
 # Step size control as in SciPy and Hairer, Norsett & Wanner I, II.4.
 SAFETY, SMALLEST_FACTOR, LARGEST_FACTOR = 0.9, 0.2, 10.0
+LONGEST_STEP = 1e300  # an infinite one could not be made shorter
 
 TOO_SMALL = (
     "Required step size is less than spacing between numbers. The solution may have a "
@@ -88,7 +89,7 @@ def _step(loop, t, y, h, slope, first):
     """Take one step; return time, state, stages and the next step size."""
     disc, max_step = loop.discretization, loop.settings.max_step
     smallest = smallest_step(t)
-    h = min(h, max_step)
+    h = min(h, max_step, LONGEST_STEP)
     if first:
         h = max(h, smallest)
     largest_factor, error = LARGEST_FACTOR, 0.0

@@ -192,9 +192,9 @@ class WindowLoop:
             t, y, self.trial = t[: n + 1], y[:, : n + 1], None
             K = None if K is None else K[..., :n]
         self.t, self.y = float(t[-1]), y[:, -1].copy()
-        self.h_first = LARGEST_FACTOR * abs(t[-1] - t[-2])
-        if K is not None:
-            with errstate(np):
+        with errstate(np):
+            self.h_first = LARGEST_FACTOR * abs(t[-1] - t[-2])
+            if K is not None:
                 self.slope = self.discretization.end_slope(t[-1] - t[-2], K)
         self.nsteps += n
         return Segment(t, y, K)

@@ -46,7 +46,9 @@ class Structure:
     """
 
     def __init__(self, pattern):
-        pattern = csr_array(pattern)
+        self._take(csr_array(pattern))
+
+    def _take(self, pattern):
         n = pattern.shape[0]
         self.order = reverse_cuthill_mckee(pattern, symmetric_mode=False)
         self.place = np.empty(n, dtype=int)
@@ -70,24 +72,27 @@ class Structure:
         band[self.upper + i - j, j] = values
         return BandedJacobians(band, self.lower, self.upper, self.order)
 
-    def from_matrix(self, matrix):
-        """Entries of one Jacobian, dense or sparse, shape (n_entries,).
+    def from_matrices(self, matrices):
+        """Band form of Jacobians given one by one, dense or sparse.
 
-        Raises
-        ------
-        ValueError
-            If the matrix has entries outside the structure.
+        The structure grows where they have further entries: stored ones may
+        have been left out while they were zero.
         """
-        if not issparse(matrix):
-            return np.asarray(matrix)[self.rows, self.columns]
-        matrix = csr_array(matrix)
-        values = np.asarray(matrix[self.rows, self.columns]).reshape(-1)
-        if np.count_nonzero(values) < matrix.count_nonzero():
-            raise ValueError(
-                "`jac` has entries outside of `jac_sparsity`, or of the pattern that "
-                "it had at the initial point: give `jac_sparsity` with all of them."
-            )
-        return values
+        n = len(self.order)
+        matrices = [csr_array(m, shape=(n, n)) for m in matrices]
+        values = [self._entries(m) for m in matrices]
+        known = (np.count_nonzero(v) for v in values)
+        if any(k < m.count_nonzero() for k, m in zip(known, matrices, strict=True)):
+            total = abs(self.pattern)
+            for matrix in matrices:
+                total = total + abs(matrix)
+            total.data[:] = 1.0
+            self._take(csr_array(total))
+            values = [self._entries(m) for m in matrices]
+        return self.from_entries(np.stack(values, axis=1))
+
+    def _entries(self, matrix):
+        return np.asarray(matrix[self.rows, self.columns]).reshape(-1)
 
 
 def find_structure(jac, sparsity, t0, y0):
@@ -98,13 +103,16 @@ def find_structure(jac, sparsity, t0, y0):
     jac : callable, matrix or None
         As given by the user. A callable is asked at the initial point.
     sparsity : array_like or sparse matrix of shape (n, n), or None
+        Counts only without `jac`, as in SciPy.
     t0 : float
     y0 : ndarray, shape (n,)
     """
     n = len(y0)
-    if callable(jac) and sparsity is None and n >= SMALLEST_SYSTEM:
+    if callable(jac) and n >= SMALLEST_SYSTEM:
         jac = jac(t0, y0.copy())
-    if sparsity is not None:
+    if n == 0:
+        return None
+    if sparsity is not None and jac is None:
         pattern = csr_array(sparsity)
         if pattern.shape != (n, n):
             raise ValueError(

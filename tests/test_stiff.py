@@ -1416,3 +1416,113 @@ def test_events_of_slow_fast_systems(problem, data, fraction):
     found = result.t_events[0]
     assert len(found) == 1
     assert abs(found[0] - time_of_zero) <= 2 * error + 1e-13
+
+
+# -- what once went on for ever, or stopped with an error of its own --------------------
+
+
+def in_float32(t, y):
+    return np.array([y[1], 1e3 * (1 - y[0] ** 2) * y[1] - y[0]], dtype=np.float32)
+
+
+def not_analytic(t, y):
+    return -1e3 * (np.abs(y) ** 2 - 1) * y
+
+
+def noisy(t, y):
+    return -1e3 * (y - np.cos(t)) * (1 + 1e-5 * np.sin(1e9 * y + 1e7 * t))
+
+
+def relaxation(t, y):
+    return [y[1], 10 * (1 - y[0] ** 2) * y[1] - y[0]]
+
+
+@pytest.mark.parametrize(
+    ("fun", "tf", "y0", "options"),
+    [
+        (in_float32, 2000, [2.0, 0.0], {"rtol": 1e-3}),
+        (not_analytic, 1, [1.5 + 0.5j], {"rtol": 1e-6}),
+        (noisy, 10, [0.0], {"rtol": 1e-3}),
+        (relaxation, 15, [2.0, 0.0], {"rtol": 1e-6, "jac": np.zeros((2, 2))}),
+        (relaxation, 15, [2.0, 0.0], {"rtol": 1e-6, "jac": np.eye(2)}),
+    ],
+    ids=["float32", "not analytic", "noise", "jac of zeros", "jac of ones"],
+)
+def test_newton_that_converges_badly_goes_on(fun, tf, y0, options):
+    """Jacobians and values that Newton's method can do little with."""
+    options = options | {"atol": options["rtol"] * 1e-3}
+    result = parivp.solve_ivp(fun, (0, tf), y0, METHOD, timeout=60, **options)
+    assert result.success, result.message
+    reference = scipy.integrate.solve_ivp(
+        fun, (0, tf), y0, "BDF", rtol=1e-2 * options["rtol"], atol=1e-12
+    )
+    error = np.max(np.abs(result.y[:, -1] - reference.y[:, -1]))
+    # a step adds at most its tolerance, and these solutions forget errors but for
+    # the phase of the oscillators, which moves with every turn
+    assert error < result.nsteps * options["rtol"]
+
+
+def test_tolerance_of_a_component_that_is_zero_at_first():
+    result = parivp.solve_ivp(
+        lambda t, y: np.array([-1e4 * y[0] + y[1], -y[1]]),
+        (0, 3),
+        [0.0, 1.0],
+        METHOD,
+        rtol=1e-6,
+        atol=0.0,
+        timeout=60,
+    )
+    assert result.success, result.message
+    exact = np.exp(-3.0) * np.array([1 / (1e4 - 1), 1.0])
+    assert_allclose(result.y[:, -1], exact, rtol=1e-5)
+
+
+def test_time_without_end_stops_at_the_largest_numbers():
+    result = parivp.solve_ivp(
+        lambda t, y: -y, (0, np.inf), [1.0], METHOD, max_steps=1000, timeout=60
+    )
+    assert result.status == -1
+    assert "max_steps" in result.message
+
+
+def coupled(t, y):
+    return -y * np.roll(y, 1, axis=0) - 100 * y + 1
+
+
+def coupled_jac(t, y):
+    """Off the diagonal there is nothing at the initial point, which is zero."""
+    n = len(y)
+    matrix = np.diag(-np.roll(y, 1) - 100)
+    matrix[np.arange(n), np.arange(n) - 1] -= y
+    return scipy.sparse.csr_array(matrix)
+
+
+def test_sparse_jacobian_whose_pattern_grows():
+    y0 = np.zeros(60)
+    result = parivp.solve_ivp(
+        coupled, (0, 2), y0, METHOD, jac=coupled_jac, rtol=1e-8, atol=1e-10
+    )
+    assert result.success
+    # the only stationary point that is reached: y^2 + 100 y = 1
+    stationary = 2 / (100 + np.sqrt(100**2 + 4))
+    assert_allclose(result.y[:, -1], stationary, rtol=1e-7)
+
+
+def test_pattern_counts_only_without_a_jacobian():
+    """As in SciPy: a pattern that lacks entries does no harm then."""
+    options = {"jac": coupled_jac, "jac_sparsity": np.eye(60)}
+    result = parivp.solve_ivp(coupled, (0, 2), np.ones(60), METHOD, **options)
+    expected = parivp.solve_ivp(coupled, (0, 2), np.ones(60), METHOD, jac=coupled_jac)
+    assert_array_equal(result.y, expected.y)
+
+
+def test_complex_jacobian_of_a_real_problem():
+    with pytest.raises(TypeError, match="`jac` is complex"):
+        parivp.solve_ivp(lambda t, y: -y, (0, 1), [1.0], METHOD, jac=[[-1j]])
+
+
+def test_nothing_to_solve_with_a_pattern():
+    result = parivp.solve_ivp(
+        lambda t, y: -y, (0, 1), [], METHOD, jac_sparsity=np.zeros((0, 0))
+    )
+    assert result.success
