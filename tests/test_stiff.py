@@ -1418,7 +1418,7 @@ def test_events_of_slow_fast_systems(problem, data, fraction):
     assert abs(found[0] - time_of_zero) <= 2 * error + 1e-13
 
 
-# -- what once went on for ever, or stopped with an error of its own -------------------------------------
+# -- what once went on for ever, or stopped with an error of its own ----------------
 
 
 def in_float32(t, y):
