@@ -63,6 +63,7 @@ class Collocation(Discretization):
         self.predictor = Predictor(classes, 1e-4, slopes=False, structure=structure)
         self.jacobian = jac or DifferencedJacobian(rhs, self.atol, structure)
         self._alone = None
+        self._last_grid = None, None, None
         self.nlu = 0
 
     @property
@@ -85,7 +86,7 @@ class Collocation(Discretization):
 
     def unknowns(self, mesh, guess):
         """Guess for the unknowns of all steps, shape (n, p, N)."""
-        times = self._times(mesh)
+        times, _ = self._grid(mesh)
         if not self.tableau.stiffly_accurate:
             times = np.concatenate([times, mesh[None, 1:]])
         p, n_steps = times.shape
@@ -96,10 +97,11 @@ class Collocation(Discretization):
         """Residual (n, p, N), and ``f`` at the stages (n, s, N)."""
         tab = self.tableau
         s, X = tab.n_stages, Y[:, : tab.n_stages]
-        F = self._values(self._times(mesh), X)
+        times, h = self._grid(mesh)
+        F = self._values(times, X)
         residual = np.empty_like(Y)
         np.matmul(tab.a, F, out=residual[:, :s])
-        residual[:, :s] *= np.diff(mesh)
+        residual[:, :s] *= h
         residual[:, :s] += left[:, None]
         residual[:, :s] -= X
         if Y.shape[1] > s:
@@ -111,7 +113,7 @@ class Collocation(Discretization):
         """Residual, ``f`` at the stages, and the linear system of all stages."""
         residual, F = self.residual(mesh, left, Y)
         n, s = len(Y), self.tableau.n_stages
-        times, X, h = self._times(mesh), Y[:, :s], np.diff(mesh)
+        (times, h), X = self._grid(mesh), Y[:, :s]
         if n * s <= LARGEST_CONDENSED:
             self.nlu += len(h)
             J = self.jacobian(times.ravel(), X.reshape(n, -1), F.reshape(n, -1))
@@ -137,12 +139,13 @@ class Collocation(Discretization):
     def sample(self, result):
         """Return times, states and values of `fun`, of the last iterate but one."""
         k = self.tableau.n_stages - 1
-        return self._times(result.mesh)[k], result.at[1][:, k], result.F[:, k]
+        times, _ = self._grid(result.mesh)
+        return times[k], result.at[1][:, k], result.F[:, k]
 
     def repeats(self, guess, k):
         """Whether single calls of `fun` give the values at the stages of step `k`."""
         mesh, _, Y, _, F = guess
-        times = self._times(mesh)[:, k]
+        times = self._grid(mesh)[0][:, k]
         values = [
             self.rhs.single(float(t), Y[:, i, k].copy()) for i, t in enumerate(times)
         ]
@@ -153,14 +156,17 @@ class Collocation(Discretization):
         """``h f`` at the stages of a solved window, shape (n, s, N)."""
         s, left = self.tableau.n_stages, result.x[:, :-1]
         if not self.tableau.invertible:
-            return np.diff(result.mesh) * result.F
+            return self._grid(result.mesh)[1] * result.F
         # not from f, which amplifies what Newton's method has left by h J
         return np.matmul(self.tableau.inverse, result.Y[:, :s] - left[:, None])
 
-    def _times(self, mesh):
-        """Return the times of the stages, shape (s, N), none beyond the end."""
-        c = self.tableau.c[:, None]
-        return np.where(c == 1.0, mesh[1:], mesh[:-1] + c * np.diff(mesh))
+    def _grid(self, mesh):
+        """Return times of the stages (s, N), none beyond the end, and steps (N,)."""
+        if mesh is not self._last_grid[0]:
+            c, h = self.tableau.c[:, None], np.diff(mesh)
+            times = np.where(c == 1.0, mesh[1:], mesh[:-1] + c * h)
+            self._last_grid = mesh, times, h
+        return self._last_grid[1:]
 
     def _values(self, times, X):
         """Values of `fun` at the stages, shape (n, s, N)."""

@@ -28,7 +28,7 @@ def equidistribute(mesh, wanted, *, most_steps=np.inf):
     ndarray, shape (M + 1,)
         The first point is that of `mesh`, the last as well unless cut short.
     """
-    wanted = np.maximum(np.nan_to_num(wanted), 10 * np.spacing(np.max(np.abs(mesh))))
+    wanted = np.fmax(wanted, 10 * np.spacing(np.max(np.abs(mesh))))  # not NaN
     steps = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(mesh)) / wanted)])
     n = max(1, int(np.ceil(steps[-1])))
     kept = int(min(n, most_steps))
