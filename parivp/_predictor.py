@@ -17,6 +17,8 @@ __all__ = ["Predictor", "Trajectory", "predict", "predict_at"]
 # Where the times are known beforehand `odeint`, LSODA in one call, does the same
 # in half the time. It gives up after so many steps between two of them.
 MOST_BETWEEN = 100
+# Many times for each piece of a trajectory.
+MANY = 16
 # From this size on one call for all columns of the Jacobian is faster than one for
 # each, as LSODA makes them.
 LARGE_SYSTEM = 10
@@ -49,8 +51,13 @@ class Trajectory:
 
     def __call__(self, t):
         """States at sorted times `t` (M,) within the trajectory, shape (n, M)."""
-        # the times may be many more than the pieces, which are repeated for them
         inner = self.direction * self.t[1:-1]
+        if len(t) < MANY * len(self.t):
+            k = np.searchsorted(inner, self.direction * t, "right")
+            s = t - self.t[k]
+            c3, c2, f0, y0 = self.coefficients[:, :, k]
+            return ((c3 * s + c2) * s + f0) * s + y0
+        # where there are many more times than pieces, those are repeated for them
         ends = np.searchsorted(self.direction * t, inner)
         counts = np.diff(ends, prepend=0, append=len(t))
         used = slice(*(np.flatnonzero(counts)[[0, -1]] + [0, 1]))
