@@ -28,8 +28,8 @@ class ScanNewtonImplicit(WindowSolver):
     guess. Windows adapt to how well that works; a window of one step is the
     sequential method.
 
-    For stiff problems, and with ``tableau="GaussLegendre12"`` for smooth
-    problems at tight tolerances. A right-hand side that does not broadcast
+    For stiff problems, and with ``tableau="GaussLegendre12"`` for smooth ones
+    whose errors are to stay far below the tolerance. A right-hand side that does not broadcast
     over time is solved one step after another, which shows as ``nit == 0``.
 
     Parameters
