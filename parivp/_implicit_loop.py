@@ -29,6 +29,8 @@ class ImplicitLoop(WindowLoop):
     newton_tol = 1e-3
     tightest_predictor = 0.0
     patience = 4
+    # all but the calls of `fun` is cheaper in windows, and those are not many more
+    loops_pay = True
 
     def __post_init__(self):
         super().__post_init__()

@@ -30,8 +30,7 @@ class ScanNewtonImplicit(WindowSolver):
 
     For stiff problems, and with ``tableau="GaussLegendre12"`` for smooth ones
     whose errors are to stay far below the tolerance. A right-hand side that
-    does not broadcast over time is solved one step after another, which shows
-    as ``nit == 0``.
+    does not broadcast over time is called point by point.
 
     Parameters
     ----------

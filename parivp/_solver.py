@@ -102,6 +102,7 @@ class WindowLoop:
     newton_tol: ClassVar[float]  # what updates may leave, in units of the tolerance
     tightest_predictor: ClassVar[float] = 1.0  # compared with the tolerance
     patience: ClassVar[int] = 1  # windows that may gain nothing, one after the other
+    loops_pay: ClassVar[bool] = False  # even where `fun` is called point by point
 
     def __post_init__(self):
         self.direction = 1.0 if self.t_bound >= self.t else -1.0
@@ -208,7 +209,7 @@ class WindowLoop:
         few = self.y.size <= self.largest_system or self.settings.window is not None
         return (
             few
-            and self.discretization.rhs.time_vectorized is not False
+            and (self.loops_pay or self.discretization.rhs.time_vectorized is not False)
             and self.settings.max_step > smallest_step(self.t)
         )
 
