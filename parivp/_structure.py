@@ -59,7 +59,11 @@ class Structure:
         offset = self.place[self.rows] - self.place[self.columns]
         self.lower = int(max(offset.max(initial=0), 0))
         self.upper = int(max(-offset.min(initial=0), 0))
-        self.groups = _group_columns(csc_array(pattern))
+        width = self.lower + self.upper + 1
+        if width <= 2 * np.max(np.diff(pattern.indptr), initial=1):
+            self.groups = self.place % width  # so far apart they share no row
+        else:
+            self.groups = _group_columns(csc_array(pattern))
         self.pays = n >= SMALLEST_SYSTEM and self.lower + self.upper + 1 <= WIDEST * n
 
     def from_entries(self, values):
