@@ -30,12 +30,10 @@ class Collocation(Discretization):
     Parameters
     ----------
     tableau : CollocationTableau
-    rhs : Rhs
-        The right-hand side at many points.
-    jac : callable or None
-        ``jac(t, y)`` of shape (n, n, m); None takes differences of `rhs`.
-    rtol, atol : float or ndarray, shape (n,)
-        Tolerances that scale the error estimate.
+    rhs, jac, rtol, atol
+        As for `Discretization`; the differences are those of `rhs`.
+    structure : Structure or None
+        That of the Jacobian, if band matrices pay.
     """
 
     tableau_kind = "implicit"

@@ -109,13 +109,9 @@ class ExplicitRungeKutta(Discretization):
 
     Parameters
     ----------
-    tableau : ButcherTableau
-    rhs : Rhs
-        The right-hand side at many points.
-    jac : callable or None
-        ``jac(t, y)`` of shape (n, n, m); None takes differences of the step.
-    rtol, atol : float or ndarray, shape (n,)
-        Tolerances that scale the error estimate.
+    tableau : ExplicitTableau
+    rhs, jac, rtol, atol
+        As for `Discretization`; the differences are those of the step.
     """
 
     tableau_kind = "explicit"
@@ -174,6 +170,8 @@ class ExplicitRungeKutta(Discretization):
 
     def single_step(self, mesh, y, *newton_options, **more):
         """Take one step; what `fun` raises arrives.
+
+        Options of Newton's method are for implicit methods.
 
         Returns
         -------

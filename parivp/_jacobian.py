@@ -8,6 +8,7 @@ from scipy.sparse import issparse
 from ._rhs import ManyPoints
 
 __all__ = [
+    "SQRT_EPS",
     "ConstantJacobian",
     "DifferencedJacobian",
     "UserJacobian",
@@ -71,7 +72,7 @@ class StructuredJacobian:
     def __init__(self, jac, structure):
         self.jac = jac
         self.structure = structure
-        self.njev = 0
+        self.njev = int(callable(jac))  # `find_structure` has called it
 
     def strict(self, t, y, f=None):
         """Jacobians at points, a `BandedJacobians`; what is raised arrives."""
@@ -176,9 +177,7 @@ def wrap_jacobian(jac, t0, y0, *, time_vectorized=None, structure=None):
     if jac is None:
         return None
     if structure is not None:
-        wrapped = StructuredJacobian(jac, structure)
-        wrapped.single(t0, y0)
-        return wrapped
+        return StructuredJacobian(jac, structure)
     n = y0.size
     if callable(jac):
         wrapped = UserJacobian(jac, n, y0.dtype, time_vectorized=time_vectorized)

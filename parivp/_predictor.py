@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.integrate import LSODA, odeint
 
+from ._jacobian import SQRT_EPS
+
 __all__ = ["Predictor", "Trajectory", "predict", "predict_at"]
 
 # Where the times are known beforehand `odeint`, LSODA in one call, does the same
@@ -22,7 +24,6 @@ MANY = 16
 # From this size on one call for all columns of the Jacobian is faster than one for
 # each, as LSODA makes them.
 LARGE_SYSTEM = 10
-SQRT_EPS = float(np.sqrt(np.finfo(np.float64).eps))
 
 
 class Trajectory:

@@ -98,9 +98,9 @@ class ScanNewtonImplicit(WindowSolver):
         always. For systems of at least 30 unknowns the components are
         reordered so that the entries lie near the diagonal, and where they
         then fill a band of at most a third of the matrix, band matrices are
-        used throughout. Differences take few evaluations of `fun` then. The
-        default is the pattern of a sparse `jac`; of a callable, that of its
-        value at ``(t0, y0)``.
+        used throughout. Differences take few evaluations of `fun` then. Not
+        used if `jac` is given: the pattern is then that of a sparse `jac`, of a
+        callable that of its values.
     **extraneous
         Options of other methods; a warning names them.
 
@@ -113,8 +113,7 @@ class ScanNewtonImplicit(WindowSolver):
     Raises
     ------
     ValueError
-        If an argument is out of its range or has the wrong shape, or if a
-        sparse `jac` has entries outside its pattern.
+        If an argument is out of its range or has the wrong shape.
     TypeError
         If an argument is not of the kind expected.
 

@@ -12,8 +12,6 @@ from ._predictor import predict
 __all__ = ["SingleSteps"]
 
 MAX_NEWTON = 10
-# Tolerance of the guess where a step of given length has to be solved.
-PREDICTOR_RTOL = 1e-4
 
 
 class SingleSteps:
@@ -73,6 +71,7 @@ class SingleSteps:
         yield self.exact, guess
         if patient:
             # a long step is closer to the solution than to its beginning
+            rtol, size = self.whole.predictor.rtol, float(np.max(np.abs(y)))
             guess = predict(
                 self.whole.predictor,
                 self.whole.rhs,
@@ -80,8 +79,8 @@ class SingleSteps:
                 y,
                 float(mesh[1]),
                 math.inf,
-                rtol=PREDICTOR_RTOL,
-                atol=PREDICTOR_RTOL * 1e-3 * max(float(np.max(np.abs(y))), 1e-3),
+                rtol=rtol,
+                atol=rtol * 1e-3 * max(size, 1e-3),
                 max_step=math.inf,
             )
             if guess is not None and guess.t[-1] == mesh[1]:

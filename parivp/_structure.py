@@ -64,7 +64,7 @@ class Structure:
             self.groups = self.place % width  # so far apart they share no row
         else:
             self.groups = _group_columns(csc_array(pattern))
-        self.pays = n >= SMALLEST_SYSTEM and self.lower + self.upper + 1 <= WIDEST * n
+        self.pays = n >= SMALLEST_SYSTEM and width <= WIDEST * n
 
     def from_entries(self, values):
         """Band form of Jacobians from their entries, shape (n_entries, m)."""
@@ -116,18 +116,17 @@ def find_structure(jac, sparsity, t0, y0):
         jac = jac(t0, y0.copy())
     if n == 0:
         return None
-    if sparsity is not None and jac is None:
-        pattern = csr_array(sparsity)
-        if pattern.shape != (n, n):
-            raise ValueError(
-                f"`jac_sparsity` is expected to have shape {(n, n)}, "
-                f"but actually has {pattern.shape}."
-            )
+    if jac is None and sparsity is not None:
+        name, pattern = "jac_sparsity", csr_array(sparsity)
     elif issparse(jac):
-        pattern = csr_array(jac)
+        name, pattern = "jac", csr_array(jac, copy=True)
     else:
         return None
-    pattern = csr_array(pattern, copy=True)
+    if pattern.shape != (n, n):
+        raise ValueError(
+            f"`{name}` is expected to have shape {(n, n)}, "
+            f"but actually has {pattern.shape}."
+        )
     pattern.data = np.ones(len(pattern.data))
     structure = Structure(pattern)
     return structure if structure.pays else None

@@ -1517,6 +1517,15 @@ def test_pattern_counts_only_without_a_jacobian():
     assert_array_equal(result.y, expected.y)
 
 
+@pytest.mark.parametrize("shape", [(60, 61), (61, 61)])
+@pytest.mark.parametrize("called", [True, False])
+def test_sparse_jacobian_of_wrong_shape(shape, called):
+    matrix = scipy.sparse.csr_array(np.ones(shape))
+    jac = (lambda t, y: matrix) if called else matrix
+    with pytest.raises(ValueError, match=r"`jac`.*\(60, 60\)"):
+        parivp.solve_ivp(coupled, (0, 2), np.zeros(60), METHOD, jac=jac)
+
+
 def test_complex_jacobian_of_a_real_problem():
     with pytest.raises(TypeError, match="`jac` is complex"):
         parivp.solve_ivp(lambda t, y: -y, (0, 1), [1.0], METHOD, jac=[[-1j]])
