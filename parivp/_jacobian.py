@@ -92,10 +92,6 @@ class StructuredJacobian:
             n_entries = len(self.structure.rows)
             return self.structure.from_entries(np.full((n_entries, len(t)), np.nan))
 
-    def single(self, t, y):
-        """Jacobian at one point; what it raises arrives."""
-        return self.strict(np.array([t]), y[:, None])
-
 
 class DifferencedJacobian:
     """The Jacobian of a right-hand side by forward differences.
