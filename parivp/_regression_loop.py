@@ -1,0 +1,405 @@
+"""ParODE as in its paper: one regression, all times at once.
+
+    sample      random points of a box about the initial state
+    regress     F(y, t) from the normal equations
+    solve       F(y, t) = y at all times of the mesh, by damped Newton steps
+    judge       accept the leading times that converged and whose error is small
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ._array_namespace import errstate
+from ._dense_output import PiecewisePolynomial
+from ._mesh import prefix_below
+from ._options import as_positive, as_whole
+from ._regression import (
+    BASES,
+    FORMULATIONS,
+    ProductBasis,
+    SingularEquations,
+    fixed_points,
+    regress,
+    sample_box,
+)
+from ._result import IntegrationFailed, Segment
+from ._trajectory_error import trajectory_errors
+
+__all__ = ["FixedPointMethod", "RegressionLoop", "RegressionSettings", "check_scalar"]
+
+N_STEPS = 200
+MAX_NEWTON, NEWTON_TOL = 200, 1e-10
+# Points at which the values of `fun` for many points are compared with single
+# calls: among the samples, and at most along the solution.
+COMPARED_SAMPLES, COMPARED_STEPS = 32, 256
+ADVICE = (
+    'Use more basis functions, basis="chebyshev", another `reg_lambda` or `radius`, '
+    'or formulation="flow".'
+)
+
+
+@dataclass(frozen=True)
+class RegressionSettings:
+    """The options of the regression; see `parivp.ParODE` for their meaning.
+
+    Defaults are those of the paper's program.
+
+    Raises
+    ------
+    ValueError
+        If an option is out of its range.
+    TypeError
+        If an option is not of the kind expected.
+    """
+
+    formulation: str = "residual"
+    basis: str = "monomial"
+    n_basis: tuple[int, int] = (10, 10)
+    n_samples: int = 200_000
+    radius: float = 0.8
+    ic_weight: float = 1e3
+    reg_lambda: float = 1e-8
+    damping: float = 0.8
+    seed: int = 0
+
+    def __post_init__(self):
+        checked = {
+            "formulation": _as_choice("formulation", self.formulation, FORMULATIONS),
+            "basis": _as_choice("basis", self.basis, BASES),
+            "n_basis": _as_pair("n_basis", self.n_basis),
+            "n_samples": _as_number("n_samples", self.n_samples),
+            "radius": _as_finite("radius", self.radius),
+            "ic_weight": _as_finite("ic_weight", self.ic_weight),
+            "reg_lambda": _as_finite("reg_lambda", self.reg_lambda, or_zero=True),
+            "damping": _as_finite("damping", self.damping),
+            "seed": _as_seed(self.seed),
+        }
+        if checked["damping"] > 1:
+            raise ValueError(
+                "`damping` is expected to be at most 1, "
+                f"but actually is {self.damping!r}."
+            )
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+
+
+def check_scalar(formulation, y0, t_bound):
+    """Check that the problem is one that the paper's formulations are for."""
+    needed = f'formulation="{formulation}" is for'
+    if y0.size != 1:
+        raise ValueError(
+            f"{needed} scalar problems: `y0` is expected to have shape (1,), "
+            f'but actually has {y0.shape}. Use formulation="flow".'
+        )
+    if y0.dtype.kind == "c":
+        raise ValueError(
+            f"{needed} real problems, but `y0` is complex. "
+            'Use formulation="flow".'
+        )
+    if not math.isfinite(t_bound):
+        raise ValueError(
+            f"{needed} finite intervals, but `t_span` ends at {t_bound}."
+        )
+
+
+class FixedPointMethod:
+    """What the classes of the methods ask for: counters and dense output.
+
+    Parameters
+    ----------
+    rhs : Rhs
+    """
+
+    advice = ADVICE
+    njev = 0
+
+    def __init__(self, rhs):
+        self.rhs = rhs
+        self.nlu = 0
+
+    def interpolant(self, t, y, K):
+        """Cubics with the slopes `K`, shape (2, n, N), at both ends of N steps."""
+        h, change = np.diff(t), np.diff(y, axis=1)
+        left, right = h * K
+        bubble = np.stack([(left - right) / 2, change - (left + right) / 2])
+        return PiecewisePolynomial(t, y, bubble)
+
+
+@dataclass
+class RegressionLoop:
+    """Solve a scalar problem on `mesh` by the paper's method.
+
+    Parameters
+    ----------
+    discretization : FixedPointMethod
+    t : float
+    y : ndarray, shape (1,)
+    t_bound : float
+    settings : Settings
+    regression : RegressionSettings
+    mesh : ndarray, shape (N + 1,), optional
+        By default 200 equal steps.
+    """
+
+    discretization: FixedPointMethod
+    t: float
+    y: np.ndarray
+    t_bound: float
+    settings: object
+    regression: RegressionSettings
+    mesh: np.ndarray | None = None
+    nit: int = 0
+    nsteps: int = 0
+    newton_residuals: list = field(default_factory=list)
+    suspect: bool = False  # nothing is accepted before `fun` was found out
+
+    def start(self):
+        """Call `fun` at the initial point, where what it raises arrives."""
+        self.discretization.rhs.single(self.t, self.y)
+
+    def segments(self):
+        """Yield the accepted steps.
+
+        Raises
+        ------
+        IntegrationFailed
+            If not all steps can be accepted.
+        """
+        if self.t == self.t_bound:
+            t, K = np.array([self.t, self.t_bound]), np.zeros((2, 1, 1))
+            yield self._accept(t, np.repeat(self.y[:, None], 2, axis=1), K)
+            return
+        mesh = self.mesh
+        if mesh is None:
+            mesh = np.linspace(self.t, self.t_bound, N_STEPS + 1)
+        with errstate(np):
+            y, n_converged, slopes = self._trajectory(mesh)
+            n_finite = _count_leading(np.isfinite(slopes[0, 1:]))
+            n = min(n_converged, n_finite)
+            K = np.stack([slopes[:, :n], slopes[:, 1 : n + 1]])
+            errors = self._errors(mesh[: n + 1], y[:, : n + 1], K)
+        n_accurate = prefix_below(errors, 1.0)
+        n_accepted = int(min(n_accurate, self.settings.max_steps or math.inf))
+        if n_accepted > 0:
+            end = n_accepted + 1
+            yield self._accept(mesh[:end], y[:, :end], K[..., :n_accepted])
+        if n_accepted == len(mesh) - 1:
+            return
+        if n_accepted < n_accurate:
+            raise IntegrationFailed(_too_many_steps(n_accepted, self.t))
+        if n_accurate < n:
+            raise IntegrationFailed(_inaccurate(mesh, errors, n_accurate))
+        if n_converged == n:
+            n_iterations = len(self.newton_residuals[-1])
+            raise IntegrationFailed(_not_converged(mesh[n + 1], n_iterations))
+        self.discretization.rhs.single(float(mesh[n + 1]), y[:, n + 1])
+        raise IntegrationFailed(
+            f"`fun` is not finite on the solution at t = {mesh[n + 1]:.15g}."
+        )
+
+    def _accept(self, t, y, K):
+        """Take over the steps and hand them out."""
+        self.t, self.y = float(t[-1]), y[:, -1].copy()
+        self.nsteps += len(t) - 1
+        return Segment(t, y, K)
+
+    # -- the regression and its fixed points -------------------------------
+
+    def _trajectory(self, mesh):
+        """Return states, the number of steps that converged, and slopes."""
+        y, n_converged = self._solve(mesh)
+        slopes, agreed = self._slopes(mesh, y)
+        if not agreed:
+            y, n_converged = self._solve(mesh)
+            slopes, _ = self._slopes(mesh, y)
+        return y, n_converged, slopes
+
+    def _solve(self, mesh):
+        """Return states on `mesh`, and the number of steps that converged."""
+        fitted = self._fit()
+        settings, start = self.settings, np.full(len(mesh), self.y[0])
+        if settings.initial_guess is not None:
+            start = settings.initial_guess(mesh)[0]
+        y, change, residuals = fixed_points(
+            fitted,
+            mesh,
+            start,
+            damping=self.regression.damping,
+            tol=self._newton_tol,
+            max_iter=self._max_newton,
+            check=self.discretization.rhs.check_deadline,
+        )
+        self.nit += len(residuals)
+        self.newton_residuals.append(np.array(residuals))
+        y[0] = self.y[0]  # it is known
+        return y[None], _count_leading(change[1:] < self._newton_tol)
+
+    def _fit(self):
+        """Fit F to random points of the box."""
+        options, t0, y0 = self.regression, self.t, float(self.y[0])
+        t_range = (t0 + self.t_bound) / 2, abs(self.t_bound - t0) / 2
+        basis = ProductBasis(
+            options.basis, options.n_basis, (y0, options.radius), t_range
+        )
+        points = sample_box(
+            np.random.default_rng(options.seed),
+            options.n_samples,
+            y0,
+            options.radius,
+            t0,
+            self.t_bound,
+        )
+        self.discretization.nlu += 1
+        try:
+            return regress(
+                self._sampled_values,
+                basis,
+                options.formulation,
+                points,
+                (np.array([t0]), np.array([y0])),
+                ic_weight=options.ic_weight,
+                reg_lambda=options.reg_lambda,
+            )
+        except SingularEquations:
+            raise IntegrationFailed(
+                "The normal equations of the regression are singular. "
+                "Use a larger `reg_lambda` or more samples."
+            ) from None
+
+    def _sampled_values(self, t, y):
+        """Values of `fun` at samples, which must be finite."""
+        rhs, y = self.discretization.rhs, y[None]
+        values = rhs(t, y)
+        if rhs.check and rhs.time_vectorized:
+            # the samples are random, so the first ones are as good as any
+            rhs.time_vectorized = rhs.agrees(
+                t, y, values, range(min(len(t), COMPARED_SAMPLES))
+            )
+            if not rhs.time_vectorized:
+                values = rhs(t, y)
+        finite = np.isfinite(values[0])
+        if not finite.all():
+            k = int(np.argmin(finite))
+            raise IntegrationFailed(
+                "`fun` raised or is not finite at the sample point "
+                f"t = {t[k]:.6g}, y = {y[0, k]:.6g}. Use a smaller `radius`, "
+                'or formulation="flow".'
+            )
+        return values[0]
+
+    def _slopes(self, mesh, y):
+        """Values of `fun` on the solution, and whether single calls agree."""
+        rhs = self.discretization.rhs
+        slopes = rhs(mesh, y)
+        if not (rhs.check and rhs.time_vectorized):
+            return slopes, True
+        columns = np.linspace(0, len(mesh) - 1, min(len(mesh), COMPARED_STEPS))
+        columns = np.unique(columns.astype(int))
+        columns = columns[np.isfinite(slopes[0, columns])]
+        rhs.time_vectorized = rhs.agrees(mesh, y, slopes, columns)
+        return slopes, rhs.time_vectorized
+
+    def _errors(self, t, y, K):
+        """Estimated errors of the steps, in units of the tolerance."""
+        if len(t) == 1:
+            return np.empty(0)
+        trajectory = self.discretization.interpolant(t, y, K)
+        rtol, atol = (np.max(x) for x in (self.settings.rtol, self.settings.atol))
+        return trajectory_errors(self.discretization.rhs, trajectory, rtol, atol)
+
+    @property
+    def _newton_tol(self):
+        return self.settings.newton_tol or NEWTON_TOL
+
+    @property
+    def _max_newton(self):
+        return self.settings.max_newton or MAX_NEWTON
+
+
+def _count_leading(mask):
+    """Count the leading True."""
+    return len(mask) if mask.all() else int(np.argmin(mask))
+
+
+# -- what is said where the integration stops -----------------------------------
+
+
+def _too_many_steps(n_steps, t):
+    return (
+        f"The number of steps reached `max_steps` = {n_steps} at "
+        f"t = {t:.15g}. Allow more."
+    )
+
+
+def _not_converged(t, n_iterations):
+    return (
+        "The iteration for the fixed points did not converge within "
+        f"{n_iterations} iterations, first at t = {t:.15g}. {ADVICE}"
+    )
+
+
+def _inaccurate(mesh, errors, k):
+    """Say that step `k` is the first whose error is too large."""
+    largest = np.max(errors)
+    estimate = "not finite" if not np.isfinite(largest) else f"{largest:.2g}"
+    return (
+        "The fixed points do not satisfy the differential equation to the tolerance: "
+        f"their estimated error exceeds it from t = {mesh[k + 1]:.15g} on, and its "
+        f"largest ratio to it is {estimate}. {ADVICE}"
+    )
+
+
+# -- options ----------------------------------------------------------------------
+
+
+def _as_choice(name, value, choices):
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(
+            f"`{name}` is expected to be one of {list(choices)}, "
+            f"but actually is {value!r}."
+        )
+    return value
+
+
+def _as_finite(name, value, *, or_zero=False):
+    """Check a finite number that is positive, or zero where it makes sense."""
+    if or_zero and not isinstance(value, bool) and value == 0:
+        return 0.0
+    value = as_positive(name, value)
+    if value is None or value == math.inf:
+        raise ValueError(
+            f"`{name}` is expected to be a finite number, but actually is {value!r}."
+        )
+    return value
+
+
+def _as_pair(name, value):
+    try:
+        first, second = value
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"`{name}` is expected to be two positive whole numbers, "
+            f"but actually is {value!r}."
+        ) from None
+    return _as_number(name, first), _as_number(name, second)
+
+
+def _as_number(name, value):
+    """Check a positive whole number."""
+    if value is None:
+        raise ValueError(
+            f"`{name}` is expected to be a positive whole number, "
+            "but actually is None."
+        )
+    return as_whole(name, value)
+
+
+def _as_seed(seed):
+    if isinstance(seed, int | np.integer) and not isinstance(seed, bool) and seed >= 0:
+        return int(seed)
+    raise ValueError(
+        "`seed` is expected to be a whole number that is not negative, "
+        f"but actually is {seed!r}."
+    )
