@@ -6,6 +6,7 @@
 from ._butcher import ButcherTableau
 from ._dense_output import OdeSolution
 from ._ivp import solve_ivp
+from ._parode import ParODE
 from ._result import OdeResult
 from ._scan import affine_scan
 from ._scan_newton import ScanNewton
@@ -19,6 +20,7 @@ __all__ = [
     "ButcherTableau",
     "OdeResult",
     "OdeSolution",
+    "ParODE",
     "ScanNewton",
     "ScanNewtonImplicit",
     "affine_scan",

@@ -7,6 +7,7 @@ import scipy.integrate
 
 from ._events import EventSearch
 from ._ode_solver import WindowSolver
+from ._parode import ParODE
 from ._progress import Monitor
 from ._recorder import Recorder
 from ._result import MESSAGES, IntegrationFailed, OdeResult
@@ -15,7 +16,7 @@ from ._scan_newton_implicit import ScanNewtonImplicit
 
 __all__ = ["METHODS", "solve_ivp"]
 
-METHODS = {cls.__name__: cls for cls in (ScanNewton, ScanNewtonImplicit)}
+METHODS = {cls.__name__: cls for cls in (ScanNewton, ScanNewtonImplicit, ParODE)}
 SCIPY_METHODS = ("RK23", "RK45", "DOP853", "Radau", "BDF", "LSODA")
 
 
@@ -51,9 +52,10 @@ def solve_ivp(
         Initial state, real or complex.
     method : str or OdeSolver, optional
         "ScanNewton" (default), explicit, see `ScanNewton`;
-        "ScanNewtonImplicit", for stiff problems, see `ScanNewtonImplicit`; or
-        one of SciPy's methods or any `scipy.integrate.OdeSolver` class, which
-        pass through to SciPy.
+        "ScanNewtonImplicit", for stiff problems, see `ScanNewtonImplicit`;
+        "ParODE", regression of flow maps, see `ParODE`; or one of SciPy's
+        methods or any `scipy.integrate.OdeSolver` class, which pass through to
+        SciPy.
     t_eval : array_like or None, optional
         Times at which to return the solution, sorted in the direction of
         integration. By default those of the solver's steps.
@@ -67,11 +69,11 @@ def solve_ivp(
     args : tuple, optional
         Handed to `fun`, `jac` and every event after ``t`` and ``y``.
     **options
-        Options of the method, see `ScanNewton` and `ScanNewtonImplicit`:
+        Options of the method, see `ScanNewton`, `ScanNewtonImplicit`, `ParODE`:
         ``rtol``, ``atol``, ``first_step``, ``max_step``, ``jac``,
         ``time_vectorized``, ``tableau``, ``n_steps``, ``mesh``,
         ``initial_guess``, ``window``, ``newton_tol``, ``max_newton``,
-        ``max_steps``, ``timeout``, and of the latter ``jac_sparsity``; and two
+        ``max_steps``, ``timeout``, and those that only one of them has; and two
         of this function. ``callback(state)`` is called after each accepted
         window or block of single steps; ``state`` has the attributes ``t``,
         ``y``, ``nsteps``, ``nit`` and ``window`` (number of steps just

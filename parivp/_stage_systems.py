@@ -19,7 +19,13 @@ from scipy.linalg import get_lapack_funcs
 from ._scan import affine_scan
 from ._structure import BandedJacobians
 
-__all__ = ["CondensedStages", "FactorizedStages", "TransformedStages"]
+__all__ = [
+    "CondensedStages",
+    "FactorizedStages",
+    "TransformedStages",
+    "invert",
+    "solve",
+]
 
 
 class CondensedStages:
@@ -56,10 +62,10 @@ class CondensedStages:
             columns = np.empty((n_steps, n * s, n + 1), dtype=residual.dtype)
             columns[:, :, :n] = unit
             columns[:, :, n] = R
-            solved = _solve(self.matrices, columns)
+            solved = solve(self.matrices, columns)
             self.response, own = solved[:, :, :n], solved[:, :, n]
         else:
-            own = _solve(self.matrices, R[:, :, None])[:, :, 0]
+            own = solve(self.matrices, R[:, :, None])[:, :, 0]
         D = self._end(self.response.reshape(n_steps, n, s, n))
         r = self._end(own.reshape(n_steps, n, s, 1))[:, :, 0]
         if p > s:
@@ -159,7 +165,7 @@ class TransformedStages:
         """Inverses of ``I - h lambda J``, one (N, n, n) for each eigenvalue."""
         hJ = np.ascontiguousarray((self.h * self.jacobians).transpose(2, 0, 1))
         identity = np.eye(hJ.shape[1])
-        return [_invert(identity - value * hJ) for value in modes.values]
+        return [invert(identity - value * hJ) for value in modes.values]
 
 
 class FactorizedStages:
@@ -296,7 +302,7 @@ def _apply(matrices, vectors):
     return (matrices @ vectors[:, :, None])[:, :, 0]
 
 
-def _solve(matrices, columns):
+def solve(matrices, columns):
     """Solve many systems; NaN where a matrix is singular."""
     try:
         return np.linalg.solve(matrices, columns)
@@ -304,7 +310,7 @@ def _solve(matrices, columns):
         return _one_by_one(np.linalg.solve, matrices, columns)
 
 
-def _invert(matrices):
+def invert(matrices):
     """Invert many matrices; NaN where one is singular."""
     try:
         return np.linalg.inv(matrices)

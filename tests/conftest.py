@@ -9,7 +9,7 @@ import parivp
 
 # Methods of parivp that every test of the contract runs with.  A new method is
 # tested the moment its name is entered here.
-METHODS = ("ScanNewton", "ScanNewtonImplicit")
+METHODS = ("ScanNewton", "ScanNewtonImplicit", "ParODE")
 
 
 def method_for(tableau):
@@ -18,8 +18,12 @@ def method_for(tableau):
     return "ScanNewtonImplicit" if implicit else "ScanNewton"
 
 
-# A tableau of each method that only serves on a given mesh, or serves there too.
-FIXED_STEP_TABLEAUS = {"ScanNewton": "RK4", "ScanNewtonImplicit": "RadauIIA5"}
+# Options of each method with which it does little work on a given mesh.
+FIXED_STEP_OPTIONS = {
+    "ScanNewton": {"tableau": "RK4"},
+    "ScanNewtonImplicit": {"tableau": "RadauIIA5"},
+    "ParODE": {"n_basis": (2, 4)},
+}
 
 
 COMMON = {

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 import scipy.integrate
-from conftest import FIXED_STEP_TABLEAUS, METHODS, method_for
+from conftest import FIXED_STEP_OPTIONS, METHODS, method_for
 from numpy.testing import assert_allclose
 from scipy.sparse import csc_array
 
@@ -199,7 +199,6 @@ WRONG_OPTIONS = {
     "timeout negative": ("timeout", {"timeout": -1}),
     "timeout NaN": ("timeout", {"timeout": np.nan}),
     "callback no function": ("callback", {"callback": 3}),
-    "tableau unknown": ("tableau", {"tableau": "RK46"}),
     "guess of wrong length": ("initial_guess", {"initial_guess": [1.0, 2.0, 3.0]}),
     "guess complex, state real": ("initial_guess", {"initial_guess": 1j}),
     "guess with NaN": ("initial_guess", {"initial_guess": np.nan}),
@@ -219,6 +218,12 @@ def test_wrong_options(method, name, change):
         solve(method, **change)
 
 
+@pytest.mark.parametrize("chosen", ["ScanNewton", "ScanNewtonImplicit"])
+def test_unknown_tableau(chosen):
+    with pytest.raises(ValueError, match="`tableau`.*'RK46'"):
+        solve(chosen, tableau="RK46")
+
+
 @pytest.mark.parametrize(
     "tableau", [name for name, t in parivp.TABLEAUS.items() if not t.adaptive]
 )
@@ -233,7 +238,7 @@ def test_guess_array_of_wrong_shape(method):
         solve(
             method,
             n_steps=10,
-            tableau=FIXED_STEP_TABLEAUS[method],
+            **FIXED_STEP_OPTIONS[method],
             initial_guess=np.ones((1, 5)),
         )
     assert "(1, 5)" in str(caught.value)

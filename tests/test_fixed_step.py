@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import scipy.integrate
-from conftest import FIXED_STEP_TABLEAUS, method_for
+from conftest import FIXED_STEP_OPTIONS, method_for
 from numpy.testing import assert_allclose, assert_array_equal
 
 import parivp
@@ -517,7 +517,7 @@ def test_every_tableau_is_tested():
 def test_fine_mesh_backward_in_time(method, window):
     """Many steps for one of the predictor, in the direction of falling time."""
     fun, y0, n_steps = (lambda t, y: [y[1], -np.sin(y[0])]), [1.0, 0.0], 4000
-    options = {"tableau": FIXED_STEP_TABLEAUS[method], "n_steps": n_steps}
+    options = FIXED_STEP_OPTIONS[method] | {"n_steps": n_steps}
     back = parivp.solve_ivp(fun, (5, 0), y0, method, window=window, **options)
     mirrored = parivp.solve_ivp(
         lambda t, y: [-y[1], np.sin(y[0])], (0, 5), y0, method, **options
@@ -533,7 +533,7 @@ def test_max_steps_ends_a_fixed_mesh(method, time_vectorized):
         (0, 1),
         [1.0],
         method,
-        tableau=FIXED_STEP_TABLEAUS[method],
+        **FIXED_STEP_OPTIONS[method],
         n_steps=100,
         max_steps=40,
         time_vectorized=time_vectorized,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import scipy.integrate
-from conftest import FIXED_STEP_TABLEAUS
+from conftest import FIXED_STEP_OPTIONS
 from numpy.testing import assert_allclose, assert_array_equal
 
 import parivp
@@ -287,7 +287,7 @@ def test_answer_is_right(method, case, time_vectorized):
 def test_answer_is_right_at_fixed_steps(method, case):
     """Two hundred steps with and without the probe, to rounding."""
     fun, y0, tf = CASES[case]
-    options = {"tableau": FIXED_STEP_TABLEAUS[method], "n_steps": 200}
+    options = FIXED_STEP_OPTIONS[method] | {"n_steps": 200}
     args = (fun, (0, tf), y0, method)
     probed = parivp.solve_ivp(*args, **options)
     looped = parivp.solve_ivp(*args, time_vectorized=False, **options)
@@ -304,7 +304,7 @@ def test_broadcasting_function_is_evaluated_at_many_points(method):
     fun = Counter(lambda t, y: np.array([y[1], -y[0]]) * np.cos(t))
     result = parivp.solve_ivp(fun, (0, 50), [1.0, 0.0], method, **TOLERANCES)
     assert result.success
-    assert fun.points > 10 * fun.calls
+    assert fun.points > 5 * fun.calls
 
 
 def test_time_vectorized_false_asks_for_single_points(method):
@@ -653,7 +653,7 @@ ALL_AT_ONCE = {
     "a wide span": lambda t, y: [y[1], 5.0 * np.all((t > 12) & (t < 14)) - y[0]],
     "a band of states": lambda t, y: [
         y[1],
-        -y[0] - 5.0 * np.all((y[0] > 0.5) & (y[0] < 0.7)) * y[1],
+        -y[0] - 4.0 * np.all((y[0] > 0.5) & (y[0] < 0.7)) * y[1],
     ],
     "any of the states": lambda t, y: [y[1], -y[0] - 0.3 * np.any(y[1] < -0.99)],
 }
@@ -664,7 +664,7 @@ ALL_AT_ONCE = {
 def test_conditions_on_all_columns_are_found_out(method, name, options):
     """``np.all`` of many points is hardly ever true, of one it often is."""
     if "n_steps" in options:
-        options = options | {"tableau": FIXED_STEP_TABLEAUS[method]}
+        options = options | FIXED_STEP_OPTIONS[method]
     solutions = [
         parivp.solve_ivp(
             ALL_AT_ONCE[name],

@@ -1,0 +1,193 @@
+"""ParODE: maps regressed at many points, and the trajectory read off them."""
+
+import inspect
+
+from ._fitted_maps import FittedMaps
+from ._implicit_loop import ImplicitLoop
+from ._ode_solver import WindowSolver
+from ._options import as_whole, warn_extraneous
+from ._tableaus import find_tableau
+
+__all__ = ["ParODE"]
+
+FORMULATIONS = ("flow",)
+# Basis functions in time: fewer take many windows, more take long to fit
+# (benchmarks/parode.py).
+DEFAULT_TIMES = 8
+MOST_TIMES = 10
+
+_PARAMETERS = [
+    parameter
+    for name, parameter in inspect.signature(WindowSolver).parameters.items()
+    if name != "tableau"
+]
+_PARAMETERS[-1:-1] = [
+    inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
+    for name, default in (("formulation", "flow"), ("n_basis", None))
+]
+
+
+class ParODE(WindowSolver):
+    r"""Flow maps fitted by regression, the trajectory from them at all times.
+
+    ``Psi(y, t)`` says where the state ``y`` at time ``t`` will be at the end of
+    its window of time. It satisfies ``dPsi/dt + f dPsi/dy = 0``, which is linear
+    in ``Psi``, so that polynomials are fitted to it at many points at once, in all
+    windows at once. The solution through ``y0`` is where ``Psi(y(t), t)`` keeps
+    the value ``Psi(y0, t0)``, found at all times by Newton's method, the ends of
+    the windows by an affine scan. The maps, of degree one in the state, are
+    centred on that solution and fitted again, until it stays where it is. A loose
+    sequential solution supplies the first centre. Errors are estimated from how
+    the coefficients in time decay, and from kinks between windows; windows follow
+    from that.
+
+    This is the method of [1]_ with the equation that its map satisfies, with the
+    gauge that the paper leaves to regularization, for systems, and at a tolerance.
+    For one trajectory it costs about as much as `ScanNewtonImplicit` with a smooth
+    problem; for thousands of initial values see `fit_flow_map`.
+
+    Parameters
+    ----------
+    fun : callable
+        Right-hand side ``fun(t, y)``, ``y`` of shape (n,), returning (n,).
+        Written with array arithmetic it also takes ``t`` of shape (m,) and
+        ``y`` of shape (n, m), and is then evaluated at many points at once;
+        whether it does is found out by comparing with single calls.
+    t0 : float
+        Initial time.
+    y0 : array_like, shape (n,)
+        Initial state, real or complex. A complex `fun` is taken to be
+        analytic.
+    t_bound : float
+        Time at which the integration ends; may be infinite.
+    first_step : float or None, optional
+        Length of the first window. By default chosen by the solver.
+    max_step : float, optional
+        Greatest length of a window. Default is infinity.
+    rtol, atol : float or array_like, shape (n,), optional
+        Local error estimates are kept below ``atol + rtol * abs(y)``, in the
+        root mean square norm. Defaults are 1e-3 and 1e-6.
+    vectorized : bool, optional
+        Whether `fun` takes ``y`` of shape (n, k) at one time, as in SciPy.
+    jac : array_like, sparse matrix, callable or None, optional
+        Jacobian of `fun` with respect to ``y``, shape (n, n), or
+        ``jac(t, y)``. By default the slopes of `fun` about the centre are
+        found from its values at points beside it.
+    time_vectorized : bool or None, optional
+        Whether `fun` (and `jac`) broadcast over time. None finds out.
+    n_steps : int, optional
+        Take this number of equal windows, without error control.
+    mesh : array_like, shape (N + 1,), optional
+        Take the windows between these points, without error control.
+    initial_guess : float, array_like or callable, optional
+        The first centre, in place of the predictor: a constant, a state of
+        shape (n,), the states at all points of the fixed mesh (n, N + 1), or a
+        function of time.
+    window : int or inf, optional
+        Number of maps fitted at once. By default adaptive.
+    newton_tol : float, optional
+        The centre stays where it is when its updates are expected to add up to
+        less than this, in units of the tolerance (default 1e-3), or relative to
+        the solution on a fixed mesh (default 1e-13).
+    max_newton : int, optional
+        Largest number of passes for a mesh. Default is 10, and 50 on a fixed
+        mesh.
+    max_steps : int, optional
+        Largest number of windows. Default is 10 million, none on a fixed mesh.
+    timeout : float, optional
+        Time allowed, in seconds; the clock is read before calls of `fun`.
+    formulation : {"flow"}, optional
+        Which equation the map satisfies.
+    n_basis : (int, int), optional
+        Number of basis functions in the state and in time. The former is 2; the
+        latter, from 3 to 10, is 8 by default.
+    **extraneous
+        Options of other methods; a warning names them.
+
+    Attributes
+    ----------
+    t, y, t_old, t_bound, direction, step_size, status, n, nfev, njev, nlu
+        As in `scipy.integrate.OdeSolver`, a step being the window of one map;
+        `nfev` and `njev` count points (t, y), `nlu` the maps fitted.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of its range or has the wrong shape.
+    TypeError
+        If an argument is not of the kind expected.
+
+    See Also
+    --------
+    ScanNewton : Explicit methods, for non-stiff problems.
+    ScanNewtonImplicit : Implicit methods, for stiff problems.
+
+    References
+    ----------
+    .. [1] M. Veselský, "A Parallel Regression Approach to ODE Integration",
+           2025, Sections II and V.
+
+    Examples
+    --------
+    The example of [1]_:
+
+    >>> import numpy as np
+    >>> from parivp import solve_ivp
+    >>> res = solve_ivp(lambda t, y: -y**3 + np.sin(t), (0, 2), [0.5],
+    ...                 method="ParODE", rtol=1e-9, atol=1e-12)
+    >>> res.success
+    True
+    """
+
+    __signature__ = inspect.Signature(_PARAMETERS)
+
+    discretization_class = FittedMaps
+    loop_class = ImplicitLoop
+    default_tableau = f"RadauIIA{2 * DEFAULT_TIMES - 3}"
+
+    def __init__(
+        self,
+        fun,
+        t0,
+        y0,
+        t_bound,
+        *args,
+        formulation="flow",
+        n_basis=None,
+        tableau=None,
+        **options,
+    ):
+        if tableau is not None:
+            warn_extraneous({"tableau": tableau})
+        if formulation not in FORMULATIONS:
+            raise ValueError(
+                f"`formulation` is expected to be one of {FORMULATIONS}, "
+                f"but actually is {formulation!r}."
+            )
+        self._n_times = _as_basis(n_basis)
+        super().__init__(fun, t0, y0, t_bound, *args, **options)
+
+    def _find_tableau(self, name, mesh):
+        """Take as many nodes in time as there are basis functions, but the constant."""
+        return find_tableau(f"RadauIIA{2 * self._n_times - 3}")
+
+
+def _as_basis(n_basis):
+    """Check `n_basis` of the flow formulation; return the number in time."""
+    if n_basis is None:
+        return DEFAULT_TIMES
+    try:
+        n_state, n_times = n_basis
+    except (TypeError, ValueError):
+        raise ValueError(
+            "`n_basis` is expected to hold two numbers, those of basis functions in "
+            f"the state and in time, but actually is {n_basis!r}."
+        ) from None
+    n_state, n_times = as_whole("n_basis", n_state), as_whole("n_basis", n_times)
+    if n_state != 2 or not 3 <= n_times <= MOST_TIMES:
+        raise ValueError(
+            "`n_basis` of the flow formulation is expected to be 2 in the state and "
+            f"3 to {MOST_TIMES} in time, but actually is {n_basis!r}. Maps of higher "
+            "degree in the state are what `fit_flow_map` is for."
+        )
+    return n_times
