@@ -101,12 +101,7 @@ class WindowSolver(OdeSolver):
             vectorized=vectorized,
             time_vectorized=time_vectorized,
         )
-        discretization = self._discretize(jac, t0, rtol, atol, time_vectorized)
-        loop = (discretization, float(t0), self.y.copy(), float(t_bound), settings)
-        if mesh is None:
-            self.loop = self.loop_class(*loop)
-        else:
-            self.loop = FixedMeshLoop(*loop, mesh=mesh)
+        self.loop = self._make_loop(jac, settings, mesh, time_vectorized)
         self.backend = backend_name(array_namespace(self.y))
         self.loop.start()
         self._rhs.deadline = end  # from here on, where a status can say so
@@ -164,6 +159,15 @@ class WindowSolver(OdeSolver):
             self._rhs.deadline = deadline
             if broadcast and not self._rhs.time_vectorized and self.loop.nit > 0:
                 self.loop.suspect = True
+
+    def _make_loop(self, jac, settings, mesh, time_vectorized):
+        """Make the loop that accepts steps."""
+        rtol, atol = settings.rtol, settings.atol
+        discretization = self._discretize(jac, self.t, rtol, atol, time_vectorized)
+        start = (float(self.t), self.y.copy(), float(self.t_bound))
+        if mesh is None:
+            return self.loop_class(discretization, *start, settings)
+        return FixedMeshLoop(discretization, *start, settings, mesh=mesh)
 
     def _discretize(self, jac, t0, rtol, atol, time_vectorized):
         """Make the discretization."""

@@ -6,11 +6,22 @@ from ._fitted_maps import FittedMaps
 from ._implicit_loop import ImplicitLoop
 from ._ode_solver import WindowSolver
 from ._options import as_whole, warn_extraneous
+from ._regression_loop import FixedPointMethod, RegressionLoop, RegressionSettings
 from ._tableaus import find_tableau
 
 __all__ = ["ParODE"]
 
-FORMULATIONS = ("flow",)
+FORMULATIONS = ("flow", "residual", "simple")
+# Options of the paper's formulations only; the defaults are in `RegressionSettings`.
+REGRESSION_OPTIONS = (
+    "basis",
+    "n_samples",
+    "radius",
+    "ic_weight",
+    "reg_lambda",
+    "damping",
+    "seed",
+)
 # Basis functions in time: fewer take many windows, more take long to fit
 # (benchmarks/parode.py).
 DEFAULT_TIMES = 8
@@ -23,7 +34,11 @@ _PARAMETERS = [
 ]
 _PARAMETERS[-1:-1] = [
     inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
-    for name, default in (("formulation", "flow"), ("n_basis", None))
+    for name, default in (
+        ("formulation", "flow"),
+        ("n_basis", None),
+        *((name, None) for name in REGRESSION_OPTIONS),
+    )
 ]
 
 
@@ -96,11 +111,37 @@ class ParODE(WindowSolver):
         Largest number of windows. Default is 10 million, none on a fixed mesh.
     timeout : float, optional
         Time allowed, in seconds; the clock is read before calls of `fun`.
-    formulation : {"flow"}, optional
-        Which equation the map satisfies.
+    formulation : {"flow", "residual", "simple"}, optional
+        "flow" (default) is the method above. The other two are those of [1]_, for
+        one real equation on a finite interval: F(y, t) is fitted to random
+        points by normal equations, and ``F(y, t) = y`` solved at all times, of
+        `n_steps` (200 by default) or `mesh`. "residual" fits
+        ``dF/dt + f dF/dy = f``, the equation of the paper's program; "simple"
+        fits ``dF/dt = f``, equation (4) of its text, whose fixed points are
+        not the solution. Times are accepted as far as they converged and an
+        estimate of the error, made afterwards, is within the tolerance;
+        `first_step` and `max_step` have no effect. The options below are of
+        these two.
     n_basis : (int, int), optional
-        Number of basis functions in the state and in time. The former is 2; the
-        latter, from 3 to 10, is 8 by default.
+        Number of basis functions in the state and in time. With "flow" the
+        former is 2; the latter, from 3 to 10, is 8 by default. Otherwise
+        (10, 10) by default.
+    basis : {"monomial", "chebyshev"}, optional
+        Powers of y and t, as in [1]_, or Chebyshev polynomials of the box.
+    n_samples : int, optional
+        Number of random points. Default is 200,000.
+    radius : float, optional
+        They are drawn within this distance of ``y0``. Default is 0.8.
+    ic_weight : float, optional
+        Weight of the initial condition in the normal equations. Default is 1e3.
+    reg_lambda : float, optional
+        Tikhonov's regularization parameter. Default is 1e-8.
+    damping : float, optional
+        Factor of the Newton steps, at most 1. Default is 0.8. They end where
+        no state changes by more than `newton_tol`, here absolute and 1e-10 by
+        default, or after `max_newton`, 200 by default.
+    seed : int, optional
+        Of the random points. Default is 0.
     **extraneous
         Options of other methods; a warning names them.
 
@@ -157,19 +198,47 @@ class ParODE(WindowSolver):
         tableau=None,
         **options,
     ):
-        if tableau is not None:
-            warn_extraneous({"tableau": tableau})
         if formulation not in FORMULATIONS:
             raise ValueError(
                 f"`formulation` is expected to be one of {FORMULATIONS}, "
                 f"but actually is {formulation!r}."
             )
-        self._n_times = _as_basis(n_basis)
+        without_effect = {"tableau": tableau}
+        regression = {name: options.pop(name, None) for name in REGRESSION_OPTIONS}
+        if formulation == "flow":
+            self._n_times, self._regression = _as_basis(n_basis), None
+            without_effect |= regression
+        else:
+            regression |= {"formulation": formulation, "n_basis": n_basis}
+            self._n_times = DEFAULT_TIMES
+            self._regression = RegressionSettings(**_given(regression))
+            for name in ("jac", "window"):
+                without_effect[name] = options.pop(name, None)
+        warn_extraneous(_given(without_effect))
         super().__init__(fun, t0, y0, t_bound, *args, **options)
+
+    def _make_loop(self, jac, settings, mesh, time_vectorized):
+        if self._regression is None:
+            return super()._make_loop(jac, settings, mesh, time_vectorized)
+        self._regression.check_problem(self.y, self.t_bound)
+        return RegressionLoop(
+            FixedPointMethod(self._rhs),
+            float(self.t),
+            self.y.copy(),
+            float(self.t_bound),
+            settings,
+            self._regression,
+            mesh,
+        )
 
     def _find_tableau(self, name, mesh):
         """Take as many nodes in time as there are basis functions, but the constant."""
         return find_tableau(f"RadauIIA{2 * self._n_times - 3}")
+
+
+def _given(options):
+    """Those options that are not None."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _as_basis(n_basis):

@@ -8,6 +8,8 @@ numbers are those of Veselsky's paper.
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from ._array_namespace import array_namespace
 
 __all__ = [
@@ -25,7 +27,7 @@ __all__ = [
 
 # Formulations by name: whether the rows have the term `f dF/dy`.
 FORMULATIONS = {"simple": False, "residual": True}
-# Numbers in a block of rows: of 2**17 to 2**21, all about equally fast.
+# Numbers in a block of rows; from 2**16 to 2**20 it matters little.
 BLOCK = 2**18
 # Newton's denominators are kept this far from zero.
 SMALLEST_SLOPE = 1e-12
@@ -227,7 +229,7 @@ def regress(rhs, basis, formulation, points, initial, *, ic_weight, reg_lambda):
     matrix = matrix + reg_lambda * xp.eye(phi.shape[0], dtype=phi.dtype)
     try:
         a = xp.linalg.solve(matrix, vector + ic_weight * phi * y0)
-    except xp.linalg.LinAlgError:
+    except np.linalg.LinAlgError:  # CuPy's too
         raise SingularEquations from None
     return FittedFunction(basis, xp.reshape(a, basis.n_basis))
 
@@ -266,7 +268,7 @@ def fixed_points(fitted, t, y, *, damping, tol, max_iter, check=None):
         F, slope = evaluate(y)
         residual, slope = F - y, slope - 1
         # the appendix' own guard turns slopes just below zero into zero
-        guard = xp.where(slope < 0, -SMALLEST_SLOPE, SMALLEST_SLOPE)
+        guard = xp.copysign(xp.full_like(slope, SMALLEST_SLOPE), slope)
         slope = xp.where(xp.abs(slope) < SMALLEST_SLOPE, guard, slope)
         y_new = y - damping * residual / slope
         change = xp.abs(y_new - y)

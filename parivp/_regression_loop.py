@@ -1,12 +1,15 @@
 """ParODE as in its paper: one regression, all times at once.
 
-    sample      random points of a box about the initial state
-    regress     F(y, t) from the normal equations
-    solve       F(y, t) = y at all times of the mesh, by damped Newton steps
-    judge       accept the leading times that converged and whose error is small
+sample      random points of a box about the initial state
+regress     F(y, t) from the normal equations
+solve       F(y, t) = y at all times of the mesh, by damped Newton steps
+judge       accept the leading times that converged and whose error is small
+
+Whatever the regression gives, the last of these says how far it can be relied on.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,7 +30,7 @@ from ._regression import (
 from ._result import IntegrationFailed, Segment
 from ._trajectory_error import trajectory_errors
 
-__all__ = ["FixedPointMethod", "RegressionLoop", "RegressionSettings", "check_scalar"]
+__all__ = ["FixedPointMethod", "RegressionLoop", "RegressionSettings"]
 
 N_STEPS = 200
 MAX_NEWTON, NEWTON_TOL = 200, 1e-10
@@ -69,7 +72,7 @@ class RegressionSettings:
             "formulation": _as_choice("formulation", self.formulation, FORMULATIONS),
             "basis": _as_choice("basis", self.basis, BASES),
             "n_basis": _as_pair("n_basis", self.n_basis),
-            "n_samples": _as_number("n_samples", self.n_samples),
+            "n_samples": as_whole("n_samples", self.n_samples),
             "radius": _as_finite("radius", self.radius),
             "ic_weight": _as_finite("ic_weight", self.ic_weight),
             "reg_lambda": _as_finite("reg_lambda", self.reg_lambda, or_zero=True),
@@ -84,24 +87,22 @@ class RegressionSettings:
         for name, value in checked.items():
             object.__setattr__(self, name, value)
 
-
-def check_scalar(formulation, y0, t_bound):
-    """Check that the problem is one that the paper's formulations are for."""
-    needed = f'formulation="{formulation}" is for'
-    if y0.size != 1:
-        raise ValueError(
-            f"{needed} scalar problems: `y0` is expected to have shape (1,), "
-            f'but actually has {y0.shape}. Use formulation="flow".'
-        )
-    if y0.dtype.kind == "c":
-        raise ValueError(
-            f"{needed} real problems, but `y0` is complex. "
-            'Use formulation="flow".'
-        )
-    if not math.isfinite(t_bound):
-        raise ValueError(
-            f"{needed} finite intervals, but `t_span` ends at {t_bound}."
-        )
+    def check_problem(self, y0, t_bound):
+        """Check that the problem is one that these formulations are for."""
+        needed = f'`formulation`="{self.formulation}" is for'
+        if y0.shape != (1,):
+            raise ValueError(
+                f"{needed} one equation: `y0` is expected to have shape (1,), "
+                f'but actually has {y0.shape}. Use formulation="flow".'
+            )
+        if y0.dtype.kind == "c":
+            raise ValueError(
+                f'{needed} real problems, but `y0` is complex. Use formulation="flow".'
+            )
+        if not math.isfinite(t_bound):
+            raise ValueError(
+                f"{needed} finite intervals, but `t_span` ends at {t_bound}."
+            )
 
 
 class FixedPointMethod:
@@ -376,24 +377,14 @@ def _as_finite(name, value, *, or_zero=False):
 
 
 def _as_pair(name, value):
-    try:
-        first, second = value
-    except (TypeError, ValueError):
+    """Check two positive whole numbers."""
+    pair = tuple(value) if isinstance(value, Iterable) else ()
+    if len(pair) != 2 or None in pair:
         raise ValueError(
             f"`{name}` is expected to be two positive whole numbers, "
             f"but actually is {value!r}."
-        ) from None
-    return _as_number(name, first), _as_number(name, second)
-
-
-def _as_number(name, value):
-    """Check a positive whole number."""
-    if value is None:
-        raise ValueError(
-            f"`{name}` is expected to be a positive whole number, "
-            "but actually is None."
         )
-    return as_whole(name, value)
+    return as_whole(name, pair[0]), as_whole(name, pair[1])
 
 
 def _as_seed(seed):
