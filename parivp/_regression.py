@@ -182,10 +182,10 @@ def normal_equations(rhs, basis, formulation, t, y):
     vector : array, shape (M N,)
     """
     size = math.prod(basis.n_basis)
-    step = max(1, BLOCK // size)
+    step, n_samples = max(1, BLOCK // size), t.shape[0]
     matrix = vector = 0.0
-    for start in range(0, t.shape[0], step):
-        block = slice(start, start + step)
+    for start in range(0, n_samples, step):
+        block = slice(start, min(start + step, n_samples))
         f = rhs(t[block], y[block])
         rows = collocation_rows(basis, formulation, t[block], y[block], f)
         matrix = matrix + rows @ rows.T
@@ -224,7 +224,7 @@ def regress(rhs, basis, formulation, points, initial, *, ic_weight, reg_lambda):
     xp = array_namespace(t0, y0)
     matrix, vector = normal_equations(rhs, basis, formulation, *points)
     P, Q = basis.in_y(y0)[0], basis.in_t(t0)[0]
-    phi = xp.reshape(P[:, None, 0] * Q[None, :, 0], (-1,))
+    phi = xp.reshape(P @ Q.T, (-1,))
     matrix = matrix + ic_weight * phi[:, None] * phi[None, :]
     matrix = matrix + reg_lambda * xp.eye(phi.shape[0], dtype=phi.dtype)
     try:

@@ -38,7 +38,7 @@ MAX_NEWTON, NEWTON_TOL = 200, 1e-10
 # calls: among the samples, and at most along the solution.
 COMPARED_SAMPLES, COMPARED_STEPS = 32, 256
 ADVICE = (
-    'Use more basis functions, basis="chebyshev", another `reg_lambda` or `radius`, '
+    "Use another `n_basis`, `reg_lambda` or `radius`, a looser tolerance, "
     'or formulation="flow".'
 )
 
@@ -195,10 +195,7 @@ class RegressionLoop:
         if n_converged == n:
             n_iterations = len(self.newton_residuals[-1])
             raise IntegrationFailed(_not_converged(mesh[n + 1], n_iterations))
-        self.discretization.rhs.single(float(mesh[n + 1]), y[:, n + 1])
-        raise IntegrationFailed(
-            f"`fun` is not finite on the solution at t = {mesh[n + 1]:.15g}."
-        )
+        raise IntegrationFailed(_not_finite("fixed point", mesh[n + 1], y[0, n + 1]))
 
     def _accept(self, t, y, K):
         """Take over the steps and hand them out."""
@@ -283,11 +280,7 @@ class RegressionLoop:
         finite = np.isfinite(values[0])
         if not finite.all():
             k = int(np.argmin(finite))
-            raise IntegrationFailed(
-                "`fun` raised or is not finite at the sample point "
-                f"t = {t[k]:.6g}, y = {y[0, k]:.6g}. Use a smaller `radius`, "
-                'or formulation="flow".'
-            )
+            raise IntegrationFailed(_not_finite("sample", t[k], y[0, k]))
         return values[0]
 
     def _slopes(self, mesh, y):
@@ -331,6 +324,13 @@ def _too_many_steps(n_steps, t):
     return (
         f"The number of steps reached `max_steps` = {n_steps} at "
         f"t = {t:.15g}. Allow more."
+    )
+
+
+def _not_finite(point, t, y):
+    return (
+        f"`fun` raised or is not finite at a {point}, t = {t:.6g}, y = {y:.6g}. "
+        'Use a smaller `radius`, or formulation="flow".'
     )
 
 
