@@ -3,8 +3,7 @@
 import inspect
 
 from ._fitted_maps import FittedMaps
-from ._implicit_loop import ImplicitLoop
-from ._ode_solver import WindowSolver
+from ._implicit_solver import ImplicitSolver
 from ._options import as_whole, warn_extraneous
 from ._tableaus import find_tableau
 
@@ -18,7 +17,7 @@ MOST_TIMES = 10
 
 _PARAMETERS = [
     parameter
-    for name, parameter in inspect.signature(WindowSolver).parameters.items()
+    for name, parameter in inspect.signature(ImplicitSolver).parameters.items()
     if name != "tableau"
 ]
 _PARAMETERS[-1:-1] = [
@@ -27,7 +26,7 @@ _PARAMETERS[-1:-1] = [
 ]
 
 
-class ParODE(WindowSolver):
+class ParODE(ImplicitSolver):
     r"""Flow maps fitted by regression, the trajectory from them at all times.
 
     ``Psi(y, t)`` says where the state ``y`` at time ``t`` will be at the end of
@@ -101,6 +100,8 @@ class ParODE(WindowSolver):
     n_basis : (int, int), optional
         Number of basis functions in the state and in time. The former is 2; the
         latter, from 3 to 10, is 8 by default.
+    jac_sparsity : array_like, sparse matrix or None, optional
+        Pattern of the Jacobian, shape (n, n), as for `ScanNewtonImplicit`.
     **extraneous
         Options of other methods; a warning names them.
 
@@ -142,7 +143,6 @@ class ParODE(WindowSolver):
     __signature__ = inspect.Signature(_PARAMETERS)
 
     discretization_class = FittedMaps
-    loop_class = ImplicitLoop
     default_tableau = f"RadauIIA{2 * DEFAULT_TIMES - 3}"
 
     def __init__(
