@@ -3,6 +3,7 @@
 import math
 import numbers
 import time
+from collections.abc import Iterable
 from warnings import warn
 
 import numpy as np
@@ -13,6 +14,7 @@ __all__ = [
     "as_flag",
     "as_guess",
     "as_mesh",
+    "as_pair",
     "as_positive",
     "as_tolerances",
     "as_whole",
@@ -118,6 +120,17 @@ def as_whole(name, value, *, or_inf=False):
             f"{' or inf' if or_inf else ''}, but actually is {value!r}."
         )
     return int(value)
+
+
+def as_pair(name, value):
+    """Check two positive whole numbers."""
+    pair = tuple(value) if isinstance(value, Iterable) else ()
+    if len(pair) != 2 or None in pair:
+        raise ValueError(
+            f"`{name}` is expected to be two positive whole numbers, "
+            f"but actually is {value!r}."
+        )
+    return as_whole(name, pair[0]), as_whole(name, pair[1])
 
 
 def as_mesh(n_steps, mesh, t0, t_bound):

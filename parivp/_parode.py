@@ -3,9 +3,8 @@
 import inspect
 
 from ._fitted_maps import FittedMaps
-from ._implicit_loop import ImplicitLoop
-from ._ode_solver import WindowSolver
-from ._options import as_whole, warn_extraneous
+from ._implicit_solver import ImplicitSolver
+from ._options import as_pair, warn_extraneous
 from ._regression_loop import FixedPointMethod, RegressionLoop, RegressionSettings
 from ._tableaus import find_tableau
 
@@ -29,7 +28,7 @@ MOST_TIMES = 10
 
 _PARAMETERS = [
     parameter
-    for name, parameter in inspect.signature(WindowSolver).parameters.items()
+    for name, parameter in inspect.signature(ImplicitSolver).parameters.items()
     if name != "tableau"
 ]
 _PARAMETERS[-1:-1] = [
@@ -42,7 +41,7 @@ _PARAMETERS[-1:-1] = [
 ]
 
 
-class ParODE(WindowSolver):
+class ParODE(ImplicitSolver):
     r"""Flow maps fitted by regression, the trajectory from them at all times.
 
     ``Psi(y, t)`` says where the state ``y`` at time ``t`` will be at the end of
@@ -120,8 +119,10 @@ class ParODE(WindowSolver):
         fits ``dF/dt = f``, equation (4) of its text, whose fixed points are
         not the solution. Times are accepted as far as they converged and an
         estimate of the error, made afterwards, is within the tolerance;
-        `first_step` and `max_step` have no effect. The options below are of
-        these two.
+        the options of steps, windows and Jacobians have no effect. The options
+        below but the next two are those of these formulations only.
+    jac_sparsity : array_like, sparse matrix or None, optional
+        Pattern of the Jacobian, shape (n, n), as for `ScanNewtonImplicit`.
     n_basis : (int, int), optional
         Number of basis functions in the state and in time. With "flow" the
         former is 2; the latter, from 3 to 10, is 8 by default. Otherwise
@@ -183,7 +184,6 @@ class ParODE(WindowSolver):
     __signature__ = inspect.Signature(_PARAMETERS)
 
     discretization_class = FittedMaps
-    loop_class = ImplicitLoop
     default_tableau = f"RadauIIA{2 * DEFAULT_TIMES - 3}"
 
     def __init__(
@@ -212,12 +212,13 @@ class ParODE(WindowSolver):
             regression |= {"formulation": formulation, "n_basis": n_basis}
             self._n_times = DEFAULT_TIMES
             self._regression = RegressionSettings(**_given(regression))
-            for name in ("jac", "window"):
+            for name in ("jac", "jac_sparsity", "window"):
                 without_effect[name] = options.pop(name, None)
         warn_extraneous(_given(without_effect))
         super().__init__(fun, t0, y0, t_bound, *args, **options)
 
     def _make_loop(self, jac, settings, mesh, time_vectorized):
+        """Make the loop of the formulation."""
         if self._regression is None:
             return super()._make_loop(jac, settings, mesh, time_vectorized)
         self._regression.check_problem(self.y, self.t_bound)
@@ -245,14 +246,7 @@ def _as_basis(n_basis):
     """Check `n_basis` of the flow formulation; return the number in time."""
     if n_basis is None:
         return DEFAULT_TIMES
-    try:
-        n_state, n_times = n_basis
-    except (TypeError, ValueError):
-        raise ValueError(
-            "`n_basis` is expected to hold two numbers, those of basis functions in "
-            f"the state and in time, but actually is {n_basis!r}."
-        ) from None
-    n_state, n_times = as_whole("n_basis", n_state), as_whole("n_basis", n_times)
+    n_state, n_times = as_pair("n_basis", n_basis)
     if n_state != 2 or not 3 <= n_times <= MOST_TIMES:
         raise ValueError(
             "`n_basis` of the flow formulation is expected to be 2 in the state and "

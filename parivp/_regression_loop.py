@@ -9,7 +9,6 @@ Whatever the regression gives, the last of these says how far it can be relied o
 """
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,7 +16,7 @@ import numpy as np
 from ._array_namespace import errstate
 from ._dense_output import PiecewisePolynomial
 from ._mesh import prefix_below
-from ._options import as_positive, as_whole
+from ._options import as_pair, as_positive, as_whole
 from ._regression import (
     BASES,
     FORMULATIONS,
@@ -71,7 +70,7 @@ class RegressionSettings:
         checked = {
             "formulation": _as_choice("formulation", self.formulation, FORMULATIONS),
             "basis": _as_choice("basis", self.basis, BASES),
-            "n_basis": _as_pair("n_basis", self.n_basis),
+            "n_basis": as_pair("n_basis", self.n_basis),
             "n_samples": as_whole("n_samples", self.n_samples),
             "radius": _as_finite("radius", self.radius),
             "ic_weight": _as_finite("ic_weight", self.ic_weight),
@@ -374,17 +373,6 @@ def _as_finite(name, value, *, or_zero=False):
             f"`{name}` is expected to be a finite number, but actually is {value!r}."
         )
     return value
-
-
-def _as_pair(name, value):
-    """Check two positive whole numbers."""
-    pair = tuple(value) if isinstance(value, Iterable) else ()
-    if len(pair) != 2 or None in pair:
-        raise ValueError(
-            f"`{name}` is expected to be two positive whole numbers, "
-            f"but actually is {value!r}."
-        )
-    return as_whole(name, pair[0]), as_whole(name, pair[1])
 
 
 def _as_seed(seed):

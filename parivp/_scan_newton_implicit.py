@@ -1,22 +1,12 @@
 """ScanNewtonImplicit: implicit collocation methods, parallel in time."""
 
-import inspect
-
 from ._collocation import Collocation
-from ._implicit_loop import ImplicitLoop
-from ._jacobian import wrap_jacobian
-from ._ode_solver import WindowSolver
-from ._structure import find_structure
+from ._implicit_solver import ImplicitSolver
 
 __all__ = ["ScanNewtonImplicit"]
 
-_PARAMETERS = list(inspect.signature(WindowSolver).parameters.values())
-_PARAMETERS.insert(
-    -1, inspect.Parameter("jac_sparsity", inspect.Parameter.KEYWORD_ONLY, default=None)
-)
 
-
-class ScanNewtonImplicit(WindowSolver):
+class ScanNewtonImplicit(ImplicitSolver):
     r"""Implicit collocation method, all stages of a window solved at once.
 
     A collocation polynomial meets the differential equation at the nodes of
@@ -155,19 +145,5 @@ class ScanNewtonImplicit(WindowSolver):
     True
     """
 
-    __signature__ = inspect.Signature(_PARAMETERS)  # `jac_sparsity` among the rest
-
     discretization_class = Collocation
-    loop_class = ImplicitLoop
     default_tableau = "RadauIIA9"
-
-    def __init__(self, fun, t0, y0, t_bound, *args, jac_sparsity=None, **options):
-        self._sparsity = jac_sparsity
-        super().__init__(fun, t0, y0, t_bound, *args, **options)
-
-    def _discretize(self, jac, t0, rtol, atol, time_vectorized):
-        structure = find_structure(jac, self._sparsity, t0, self.y)
-        jac = wrap_jacobian(
-            jac, t0, self.y, time_vectorized=time_vectorized, structure=structure
-        )
-        return Collocation(self.tableau, self._rhs, jac, rtol, atol, structure)

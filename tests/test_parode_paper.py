@@ -848,7 +848,13 @@ def test_errors(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("tableau", "RadauIIA5"), ("jac", [[0.0]]), ("window", 3)]
+    ("name", "value"),
+    [
+        ("tableau", "RadauIIA5"),
+        ("jac", [[0.0]]),
+        ("jac_sparsity", [[1]]),
+        ("window", 3),
+    ],
 )
 def test_options_without_effect(name, value):
     with pytest.warns(UserWarning, match=f"no effect for a chosen solver: `{name}`"):
@@ -859,3 +865,10 @@ def test_options_without_effect(name, value):
 def test_options_without_effect_on_flow(name):
     with pytest.warns(UserWarning, match=f"no effect for a chosen solver: `{name}`"):
         parivp.solve_ivp(toy, (0, 1), [0.5], "ParODE", **{name: 1})
+
+
+@pytest.mark.parametrize("n_basis", [8, (2,), (2, None), (2, 0), "ab"])
+@pytest.mark.parametrize("formulation", ["flow", *FORMULATIONS])
+def test_n_basis_that_is_no_pair(formulation, n_basis):
+    with pytest.raises(ValueError, match="`n_basis`"):
+        solve(formulation=formulation, n_basis=n_basis, n_samples=None)

@@ -24,7 +24,7 @@ import parivp
 PASS_THROUGH = "SciPy's methods"
 
 # Methods of parivp to put in, each with the class of the same name.
-INJECTED = ("ScanNewton", "ScanNewtonImplicit")
+INJECTED = ("ScanNewton", "ScanNewtonImplicit", "ParODE")
 TARGETS = (*INJECTED, PASS_THROUGH)
 
 SCIPY_METHODS = frozenset({"RK23", "RK45", "DOP853", "Radau", "BDF", "LSODA"})
@@ -132,6 +132,13 @@ ADAPTED = (
         "extrapolates 1500 steps beyond the solution, with the default RK45 in mind",
         "DOP853",
         ("ScanNewtonImplicit",),
+    ),
+    Adapted(
+        "test_duplicate_timestamps",
+        {"n_basis": (2, 3)},
+        "extrapolates 1500 steps beyond the solution, with the default RK45 in mind",
+        "DOP853",
+        ("ParODE",),
     ),
     Adapted(
         "test_array_rtol",
