@@ -110,6 +110,12 @@ class ParODE(ImplicitSolver):
         Largest number of windows. Default is 10 million, none on a fixed mesh.
     timeout : float, optional
         Time allowed, in seconds; the clock is read before calls of `fun`.
+    jac_sparsity : array_like, sparse matrix or None, optional
+        Pattern of the Jacobian, shape (n, n), as for `ScanNewtonImplicit`.
+    n_basis : (int, int), optional
+        Number of basis functions in the state and in time. The former is 2; the
+        latter, from 3 to 10, is 8 by default. With a `formulation` of [1]_ any
+        two numbers, (10, 10) by default.
     formulation : {"flow", "residual", "simple"}, optional
         "flow" (default) is the method above. The other two are those of [1]_, for
         one real equation on a finite interval: F(y, t) is fitted to random
@@ -120,13 +126,7 @@ class ParODE(ImplicitSolver):
         not the solution. Times are accepted as far as they converged and an
         estimate of the error, made afterwards, is within the tolerance;
         the options of steps, windows and Jacobians have no effect. The options
-        below but the next two are those of these formulations only.
-    jac_sparsity : array_like, sparse matrix or None, optional
-        Pattern of the Jacobian, shape (n, n), as for `ScanNewtonImplicit`.
-    n_basis : (int, int), optional
-        Number of basis functions in the state and in time. With "flow" the
-        former is 2; the latter, from 3 to 10, is 8 by default. Otherwise
-        (10, 10) by default.
+        below are of these two only.
     basis : {"monomial", "chebyshev"}, optional
         Powers of y and t, as in [1]_, or Chebyshev polynomials of the box.
     n_samples : int, optional

@@ -27,8 +27,8 @@ __all__ = [
 
 # Formulations by name: whether the rows have the term `f dF/dy`.
 FORMULATIONS = {"simple": False, "residual": True}
-# Numbers in a block of rows; from 2**16 to 2**20 it matters little.
-BLOCK = 2**18
+# Numbers in a block of rows; smaller ones are no faster.
+BLOCK = 2**20
 # Newton's denominators are kept this far from zero.
 SMALLEST_SLOPE = 1e-12
 

@@ -28,7 +28,7 @@ def toy(t, y):
 
 
 def solve(fun=toy, t_span=(0, 2), y0=(0.5,), **options):
-    options = {"formulation": "residual", "n_samples": 20_000} | options
+    options = {"formulation": "residual", "n_samples": 5000} | options
     return parivp.solve_ivp(fun, t_span, y0, "ParODE", **options)
 
 
@@ -49,7 +49,7 @@ def box(name="monomial", n_basis=(4, 3), y0=0.5, radius=0.8, t0=0.0, tf=2.0):
     return regression.ProductBasis(name, n_basis, (y0, radius), (middle, half_width))
 
 
-def fit(formulation, *, fun=toy, n_samples=20_000, seed=0, **options):
+def fit(formulation, *, fun=toy, n_samples=5000, seed=0, **options):
     """Regress as the method does, without anything that judges the outcome."""
     lam, weight = options.pop("reg_lambda", 1e-8), options.pop("ic_weight", 1e3)
     place = {"y0": 0.5, "radius": 0.8, "t0": 0.0, "tf": 2.0}
@@ -160,7 +160,7 @@ def test_blocks_add_up(monkeypatch):
 
 
 def test_memory_does_not_grow_with_the_samples():
-    n_samples, size = 200_000, 225
+    n_samples, size = 100_000, 225
     rng = np.random.default_rng(5)
     t, y = regression.sample_box(rng, n_samples, 0.5, 0.8, 0.0, 2.0)
     tracemalloc.start()
@@ -169,7 +169,7 @@ def test_memory_does_not_grow_with_the_samples():
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak < 20e6 < n_samples * size * 8 / 10
+    assert peak < 40e6 < n_samples * size * 8 / 4
 
 
 @pytest.mark.parametrize("name", BASES)
@@ -548,7 +548,7 @@ def test_result(solution):
     assert solution.njev == 0
     assert solution.nit == len(solution.newton_residuals[0]) < 50
     assert solution.newton_residuals[0][-1] < 1e-8
-    assert solution.nfev > 20_000
+    assert solution.nfev > 5000
     exact = reference(toy, (0, 2), [0.5], solution.t)
     assert_allclose(solution.y, exact, rtol=1e-3, atol=1e-6)
 
@@ -623,7 +623,7 @@ def test_scipy_entry(solution):
         [0.5],
         method=parivp.ParODE,
         formulation="residual",
-        n_samples=20_000,
+        n_samples=5000,
         **GOOD,
     )
     assert result.success
@@ -638,7 +638,7 @@ def test_scipy_entry(solution):
 
 def test_step_by_step(solution):
     solver = parivp.ParODE(
-        toy, 0.0, [0.5], 2.0, formulation="residual", n_samples=20_000, **GOOD
+        toy, 0.0, [0.5], 2.0, formulation="residual", n_samples=5000, **GOOD
     )
     for k in range(1, 201):
         solver.step()
@@ -665,7 +665,7 @@ def test_radius_and_samples_change_the_fit():
     options = {"time_vectorized": True, **GOOD}
     usual = solve(**options)
     assert np.any(solve(radius=0.7, **options).y != usual.y)
-    assert solve(n_samples=30_000, **options).nfev == usual.nfev + 10_000
+    assert solve(n_samples=6000, **options).nfev == usual.nfev + 1000
 
 
 def test_weight_of_the_initial_condition():
@@ -741,7 +741,7 @@ def test_inaccurate():
 @pytest.mark.parametrize("formulation", FORMULATIONS)
 def test_accepted_up_to_where_it_fails(formulation):
     """A loose tolerance is met for some time."""
-    options = {"n_basis": (8, 8), "reg_lambda": 1e-6, "rtol": 2e-2}
+    options = {"n_basis": (6, 6), "reg_lambda": 1e-3, "rtol": 2e-2}
     result = solve(formulation=formulation, dense_output=True, **options)
     assert result.status == -1
     assert 2 < len(result.t) < 201
