@@ -1,18 +1,21 @@
 """ParODE: maps regressed at many points, and the trajectory read off them."""
 
 import inspect
+import operator
+
+import numpy as np
 
 from ._fitted_maps import FittedMaps
 from ._implicit_solver import ImplicitSolver
-from ._options import as_whole, warn_extraneous
+from ._options import warn_extraneous
 from ._tableaus import find_tableau
 
 __all__ = ["ParODE"]
 
 FORMULATIONS = ("flow",)
-# Basis functions in time: fewer take many windows, more take long to fit
-# (benchmarks/parode.py).
-DEFAULT_TIMES = 8
+# Basis functions in time: at loose tolerances any number from 6 on costs the same,
+# at tight ones more take fewer windows (benchmarks/parode.py --degrees).
+LOOSE, LOOSE_TIMES = 1e-8, 8
 MOST_TIMES = 10
 
 _PARAMETERS = [
@@ -99,7 +102,7 @@ class ParODE(ImplicitSolver):
         Which equation the map satisfies.
     n_basis : (int, int), optional
         Number of basis functions in the state and in time. The former is 2; the
-        latter, from 3 to 10, is 8 by default.
+        latter, from 3 to 10, by default follows `rtol`.
     jac_sparsity : array_like, sparse matrix or None, optional
         Pattern of the Jacobian, shape (n, n), as for `ScanNewtonImplicit`.
     **extraneous
@@ -143,7 +146,6 @@ class ParODE(ImplicitSolver):
     __signature__ = inspect.Signature(_PARAMETERS)
 
     discretization_class = FittedMaps
-    default_tableau = f"RadauIIA{2 * DEFAULT_TIMES - 3}"
 
     def __init__(
         self,
@@ -167,23 +169,23 @@ class ParODE(ImplicitSolver):
         self._n_times = _as_basis(n_basis)
         super().__init__(fun, t0, y0, t_bound, *args, **options)
 
-    def _find_tableau(self, name, mesh):
+    def _find_tableau(self, name, mesh, rtol):
         """Take as many nodes in time as there are basis functions, but the constant."""
-        return find_tableau(f"RadauIIA{2 * self._n_times - 3}")
+        n_times = LOOSE_TIMES if np.min(rtol, initial=1.0) >= LOOSE else MOST_TIMES
+        return find_tableau(f"RadauIIA{2 * (self._n_times or n_times) - 3}")
 
 
 def _as_basis(n_basis):
-    """Check `n_basis` of the flow formulation; return the number in time."""
+    """Check `n_basis` of the flow formulation; return the number in time, or None."""
     if n_basis is None:
-        return DEFAULT_TIMES
+        return None
     try:
-        n_state, n_times = n_basis
+        n_state, n_times = map(operator.index, n_basis)
     except (TypeError, ValueError):
         raise ValueError(
-            "`n_basis` is expected to hold two numbers, those of basis functions in "
-            f"the state and in time, but actually is {n_basis!r}."
+            "`n_basis` is expected to hold two whole numbers, those of basis functions "
+            f"in the state and in time, but actually is {n_basis!r}."
         ) from None
-    n_state, n_times = as_whole("n_basis", n_state), as_whole("n_basis", n_times)
     if n_state != 2 or not 3 <= n_times <= MOST_TIMES:
         raise ValueError(
             "`n_basis` of the flow formulation is expected to be 2 in the state and "
