@@ -14,7 +14,7 @@ References
 
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 from numpy.polynomial import legendre
@@ -151,6 +151,7 @@ SPECIAL = {
 }
 
 
+@cache
 def collocation_tableau(name):
     """Build the collocation method of a name, such as ``"RadauIIA9"``.
 

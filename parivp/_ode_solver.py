@@ -81,8 +81,8 @@ class WindowSolver(OdeSolver):
         if window == math.inf and not math.isfinite(t_bound):
             raise ValueError("`window` = inf needs a finite `t_span`.")
         mesh = as_mesh(n_steps, mesh, t0, t_bound)
-        self.tableau = self._find_tableau(tableau, mesh)
         rtol, atol = as_tolerances(rtol, atol, self.n)
+        self.tableau = self._find_tableau(tableau, mesh, rtol)
         settings = Settings(
             rtol=rtol,
             atol=atol,
@@ -174,7 +174,7 @@ class WindowSolver(OdeSolver):
         jac = wrap_jacobian(jac, t0, self.y, time_vectorized=time_vectorized)
         return self.discretization_class(self.tableau, self._rhs, jac, rtol, atol)
 
-    def _find_tableau(self, name, mesh):
+    def _find_tableau(self, name, mesh, rtol):
         """Find the tableau of that name, if it can do what is asked."""
         name = name or self.default_tableau
         kind = self.discretization_class.tableau_kind

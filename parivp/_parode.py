@@ -1,10 +1,13 @@
 """ParODE: maps regressed at many points, and the trajectory read off them."""
 
 import inspect
+import operator
+
+import numpy as np
 
 from ._fitted_maps import FittedMaps
 from ._implicit_solver import ImplicitSolver
-from ._options import as_pair, warn_extraneous
+from ._options import warn_extraneous
 from ._regression_loop import FixedPointMethod, RegressionLoop, RegressionSettings
 from ._tableaus import find_tableau
 
@@ -21,9 +24,9 @@ REGRESSION_OPTIONS = (
     "damping",
     "seed",
 )
-# Basis functions in time: fewer take many windows, more take long to fit
-# (benchmarks/parode.py).
-DEFAULT_TIMES = 8
+# Basis functions in time: at loose tolerances any number from 6 on costs the same,
+# at tight ones more take fewer windows (benchmarks/parode.py --degrees).
+LOOSE, LOOSE_TIMES = 1e-8, 8
 MOST_TIMES = 10
 
 _PARAMETERS = [
@@ -114,8 +117,8 @@ class ParODE(ImplicitSolver):
         Pattern of the Jacobian, shape (n, n), as for `ScanNewtonImplicit`.
     n_basis : (int, int), optional
         Number of basis functions in the state and in time. The former is 2; the
-        latter, from 3 to 10, is 8 by default. With a `formulation` of [1]_ any
-        two numbers, (10, 10) by default.
+        latter, from 3 to 10, by default follows `rtol`. With a `formulation` of
+        [1]_ any two numbers, (10, 10) by default.
     formulation : {"flow", "residual", "simple"}, optional
         "flow" (default) is the method above. The other two are those of [1]_, for
         one real equation on a finite interval: F(y, t) is fitted to random
@@ -184,7 +187,6 @@ class ParODE(ImplicitSolver):
     __signature__ = inspect.Signature(_PARAMETERS)
 
     discretization_class = FittedMaps
-    default_tableau = f"RadauIIA{2 * DEFAULT_TIMES - 3}"
 
     def __init__(
         self,
@@ -210,7 +212,7 @@ class ParODE(ImplicitSolver):
             without_effect |= regression
         else:
             regression |= {"formulation": formulation, "n_basis": n_basis}
-            self._n_times = DEFAULT_TIMES
+            self._n_times = None
             self._regression = RegressionSettings(**_given(regression))
             for name in ("jac", "jac_sparsity", "window"):
                 without_effect[name] = options.pop(name, None)
@@ -232,9 +234,10 @@ class ParODE(ImplicitSolver):
             mesh,
         )
 
-    def _find_tableau(self, name, mesh):
+    def _find_tableau(self, name, mesh, rtol):
         """Take as many nodes in time as there are basis functions, but the constant."""
-        return find_tableau(f"RadauIIA{2 * self._n_times - 3}")
+        n_times = LOOSE_TIMES if np.min(rtol, initial=1.0) >= LOOSE else MOST_TIMES
+        return find_tableau(f"RadauIIA{2 * (self._n_times or n_times) - 3}")
 
 
 def _given(options):
@@ -243,10 +246,16 @@ def _given(options):
 
 
 def _as_basis(n_basis):
-    """Check `n_basis` of the flow formulation; return the number in time."""
+    """Check `n_basis` of the flow formulation; return the number in time, or None."""
     if n_basis is None:
-        return DEFAULT_TIMES
-    n_state, n_times = as_pair("n_basis", n_basis)
+        return None
+    try:
+        n_state, n_times = map(operator.index, n_basis)
+    except (TypeError, ValueError):
+        raise ValueError(
+            "`n_basis` is expected to hold two whole numbers, those of basis functions "
+            f"in the state and in time, but actually is {n_basis!r}."
+        ) from None
     if n_state != 2 or not 3 <= n_times <= MOST_TIMES:
         raise ValueError(
             "`n_basis` of the flow formulation is expected to be 2 in the state and "
