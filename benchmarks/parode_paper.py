@@ -270,6 +270,23 @@ def print_damping():
         print(f"  {damping:6.1f} {case.iterations:>6} {case.error:9.2e}")
 
 
+def print_sequential():
+    print("\nDOP853 on the same problem, t in [0, 2], at the same 201 times")
+    print("    rtol     error        ms")
+    t = np.linspace(0.0, 2.0, N_TIMES)
+    exact = reference(t)
+    for rtol in (1e-3, 1e-6, 1e-9):
+        seconds = []
+        for _ in range(20):
+            start = time.perf_counter()
+            solution = solve_ivp(
+                toy, (0, 2), [Y0], "DOP853", t_eval=t, rtol=rtol, atol=1e-3 * rtol
+            )
+            seconds.append(time.perf_counter() - start)
+        error = np.linalg.norm(solution.y[0] - exact) / np.linalg.norm(exact)
+        print(f"{rtol:8.0e} {error:9.1e} {1e3 * statistics.median(seconds):9.2f}")
+
+
 def plot(path):
     import matplotlib
 
@@ -322,6 +339,7 @@ def main(argv=None):
     print_spread()
     print_lambda()
     print_damping()
+    print_sequential()
 
 
 if __name__ == "__main__":

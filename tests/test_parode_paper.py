@@ -8,7 +8,7 @@ import array_api_strict
 import numpy as np
 import pytest
 import scipy.integrate
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
@@ -463,7 +463,6 @@ PROBLEMS = {
 }
 
 
-@settings(max_examples=100)
 @given(
     problem=st.sampled_from(sorted(PROBLEMS)),
     parameters=st.tuples(coefficient, coefficient, st.floats(0.5, 6)),
