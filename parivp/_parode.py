@@ -37,8 +37,8 @@ _PARAMETERS = [
 _PARAMETERS[-1:-1] = [
     inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
     for name, default in (
-        ("formulation", "flow"),
         ("n_basis", None),
+        ("formulation", "flow"),
         *((name, None) for name in REGRESSION_OPTIONS),
     )
 ]
