@@ -5,20 +5,27 @@ It supplies the guess Newton's method starts from, and a first mesh.
 
 import contextlib
 import itertools
+import math
 import threading
+import time
 import warnings
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from scipy.integrate import LSODA, odeint
 
 from ._jacobian import SQRT_EPS
+from ._rhs import DeadlineExceeded
 
 __all__ = ["Predictor", "Trajectory", "predict", "predict_at"]
 
-# Where the times are known beforehand `odeint`, LSODA in one call, does the same
-# in half the time. It gives up after so many steps between two of them.
+# Steps of LSODA between two times that are known beforehand.
 MOST_BETWEEN = 100
+# What options of the class LSODA are called by `odeint`.
+ODEINT_NAMES = {"jac": "Dfun", "lband": "ml", "uband": "mu"}
+# Steps that it counts to.
+MOST_STEPS = 2**31 - 1
 # Many times for each piece of a trajectory.
 MANY = 16
 # From this size on one call for all columns of the Jacobian is faster than one for
@@ -207,25 +214,88 @@ def _monotone_slopes(t, y):
 def _run(cls, structure, rhs, t, y, t_bound, n_steps, rtol, atol, max_step):
     """Run a sequential solver; return times and states, perhaps in real form."""
     fun, y, rtol, atol, back, options = _adapt(cls, structure, rhs, y, rtol, atol)
-    ts, ys, solver = [t], [y], None
+    options |= {"rtol": rtol, "atol": atol}
+    # `odeint` oversteps an end that lies behind
+    in_one_call = cls is LSODA and t_bound > t
+    run = _run_odeint if in_one_call else partial(_run_class, cls)
     with _without_warnings(), np.errstate(all="ignore"):
-        try:
-            solver = cls(
-                fun, t, y, t_bound, rtol=rtol, atol=atol, max_step=max_step, **options
-            )
-            while solver.status == "running" and len(ts) <= n_steps:
-                rhs.check_deadline()
-                solver.step()
-                if solver.status == "failed":
-                    break
-                ts.append(solver.t)
-                ys.append(solver.y)
-        except Exception:  # the function's own, met ahead of time
-            pass
-        finally:
-            if fun is rhs.fun and solver is not None:
-                rhs.n_points += solver.nfev
+        ts, ys = run(rhs, fun, t, y, t_bound, n_steps, max_step, options)
     return ts, ys if back is None else [y[back] for y in ys]
+
+
+def _run_class(cls, rhs, fun, t, y, t_bound, n_steps, max_step, options):
+    """Make steps with a class of SciPy."""
+    ts, ys, solver = [t], [y], None
+    try:
+        solver = cls(fun, t, y, t_bound, max_step=max_step, **options)
+        while solver.status == "running" and len(ts) <= n_steps:
+            rhs.check_deadline()
+            solver.step()
+            if solver.status == "failed":
+                break
+            ts.append(solver.t)
+            ys.append(solver.y)
+    except Exception:  # the function's own, met ahead of time
+        pass
+    finally:
+        if fun is rhs.fun and solver is not None:
+            rhs.n_points += solver.nfev
+    return ts, ys
+
+
+class _Enough(Exception):
+    """As many steps as were asked for have been made."""
+
+
+def _run_odeint(rhs, fun, t, y, t_bound, n_steps, max_step, options):
+    """Make steps with LSODA in one call, in half the time that its class takes.
+
+    The steps show in the calls of the function. A call for an earlier time than
+    before means that a step has failed, and the last call for a time is for the
+    state there but for a last correction.
+    """
+    ts, ys, n_calls, deadline = [t], [y], 0, rhs.deadline or math.inf
+
+    def recording(t, y):
+        nonlocal n_calls
+        while ts and ts[-1] >= t:
+            ts.pop()
+            ys.pop()
+        ts.append(t)
+        ys.append(y.copy())
+        if len(ts) > n_steps + 1:
+            raise _Enough
+        if time.monotonic() > deadline:
+            raise DeadlineExceeded
+        n_calls += 1
+        return fun(t, y)
+
+    options = {ODEINT_NAMES.get(name, name): value for name, value in options.items()}
+    message = ""
+    try:
+        states, info = odeint(
+            recording,
+            y,
+            [t, t_bound],
+            tcrit=[t_bound],
+            hmax=0.0 if math.isinf(max_step) else max_step,
+            mxstep=int(min(n_steps + 1, MOST_STEPS)),
+            full_output=True,
+            tfirst=True,
+            **options,
+        )
+        message = info["message"]
+    except Exception:  # the function's own, met ahead of time
+        pass
+    finally:
+        if fun is rhs.fun:
+            rhs.n_points += n_calls
+    if "Illegal input" in message:
+        return [t], [y]  # as where `fun` itself runs LSODA
+    ys[0] = y  # not what it was perturbed to
+    if "successful" not in message:
+        return ts[:-1], ys[:-1]  # without the step that was being tried
+    return [*ts[:-1], t_bound], [*ys[:-1], states[-1]]
 
 
 def _batched_jacobian(rhs, threshold):
