@@ -37,6 +37,7 @@ AIM = 0.3
 SHRINK, STRETCH = 0.05, 30.0
 # A window without a bound ends at this many times the present time or step.
 FARTHEST = 1e4
+LARGEST_TIME = float(np.finfo(np.float64).max)
 # Steps of the first mesh where there is no predictor to supply one.
 FIRST_MESH = 32
 # Windows are counted in steps of the predictor.
@@ -281,6 +282,7 @@ class WindowLoop:
         settings, end, n_steps = self.settings, self.t_bound, self.window
         if math.isinf(end):
             end = self.t + self.direction * FARTHEST * max(abs(self.t), self.h_next)
+            end = min(max(end, -LARGEST_TIME), LARGEST_TIME)
         if settings.window is not None or settings.initial_guess is not None:
             # here windows are counted in steps of the mesh, which the step size
             # wanted last turns into a length of time
