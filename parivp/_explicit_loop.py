@@ -12,6 +12,7 @@ __all__ = ["ExplicitLoop"]
 # the third factor, is made anew.
 GOOD_ERROR, LARGEST_SPLIT, GOOD_EXCESS = 0.8, 2.0, 1.5
 MESH_PASSES = 4
+LARGEST = float(np.finfo(np.float64).max)  # of the numbers that are finite
 # Up to this size a second look at a mesh takes the Jacobians along, which
 # Newton's method then finds ready.
 SMALL_SYSTEM = 4
@@ -56,9 +57,9 @@ class ExplicitLoop(WindowLoop):
                 F = linearization[1]
             else:
                 _, F = disc.residual(mesh, x[:, :-1], Y)
-            h = np.abs(np.diff(mesh))
+            h = np.abs(mesh[1:] - mesh[:-1])
             error = disc.error_norm(h, F, x[:, :-1], x[:, 1:])
-            n = prefix_below(error, np.finfo(np.float64).max)
+            n = prefix_below(error, LARGEST)
             if n == 0:
                 return None, None, None
             if n < len(h):
@@ -66,8 +67,8 @@ class ExplicitLoop(WindowLoop):
                 mesh, Y, h, error = mesh[: n + 1], Y[..., :n], h[:n], error[:n]
                 linearization = None
             pieces = h / self._wanted(h, error)
-            few = len(h) <= GOOD_EXCESS * np.sum(pieces) + 1 + self.n_graded
-            fits = few and np.max(pieces) <= LARGEST_SPLIT
+            few = len(h) <= GOOD_EXCESS * pieces.sum() + 1 + self.n_graded
+            fits = few and pieces.max() <= LARGEST_SPLIT
             if fits or k == MESH_PASSES - 1:
                 break
             mesh = self._remesh(mesh, h / smooth(pieces))

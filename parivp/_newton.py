@@ -282,8 +282,7 @@ def _norms(xp, U, tol, size):
     n, _, n_steps = U.shape
     rounding = 4 * EPS * math.sqrt(n_steps) * size
     scaled = U / xp.maximum(tol, rounding)[:, None, :]
-    complex_ = xp.isdtype(U.dtype, "complex floating")
-    squares = xp.abs(scaled) ** 2 if complex_ else scaled * scaled
+    squares = xp.abs(scaled) ** 2
     return xp.sqrt(xp.max(xp.sum(squares, axis=0), axis=0) / n)
 
 

@@ -49,10 +49,10 @@ class Trajectory:
         self.t = t
         self.n_steps = np.arange(len(t)) if n_steps is None else n_steps
         self.direction = 1.0 if t[-1] >= t[0] else -1.0
-        h = np.diff(t)
+        h = t[1:] - t[:-1]
         f = _monotone_slopes(t, y) if f is None else f
         y0, f0, f1 = y[:, :-1], f[:, :-1], f[:, 1:]
-        slope = np.diff(y) / h
+        slope = (y[:, 1:] - y0) / h
         c2 = (3 * slope - 2 * f0 - f1) / h
         c3 = (f0 + f1 - 2 * slope) / h**2
         self.coefficients = np.stack([c3, c2, f0, y0])
@@ -181,7 +181,7 @@ def predict(predictor, rhs, t, y, t_bound, n_steps, *, rtol, atol, max_step):
     ts, ys = np.array(ts), np.array(ys).T
     if not np.iscomplexobj(ys):
         ys = _as_states(ys, y)
-    moved = np.abs(np.diff(ts)) > 10 * np.spacing(np.abs(ts[1:]))
+    moved = np.abs(ts[1:] - ts[:-1]) > 10 * np.spacing(np.abs(ts[1:]))
     f = rhs(ts, ys) if predictor.slopes else ys
     good = np.isfinite(f).all(axis=0) & np.isfinite(ys).all(axis=0)
     good[1:] &= moved

@@ -74,8 +74,7 @@ class ManyPoints:
 
     def single(self, t, y):
         """Value at one point; whatever the function raises arrives."""
-        if self.deadline is not None:
-            self.check_deadline()
+        self.check_deadline()
         self.n_points += 1
         value = self.fun(t, y[:, None] if self.vectorized else y)
         if value is None:
@@ -120,8 +119,7 @@ class ManyPoints:
         out : ndarray, shape (*shape, m), optional
             Where to put the values.
         """
-        if self.deadline is not None:
-            self.check_deadline()
+        self.check_deadline()
         if out is None:
             out = np.empty((*self.shape, len(t)), dtype=self.dtype)
         if self.time_vectorized is False or len(t) == 1:

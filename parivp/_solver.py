@@ -320,11 +320,11 @@ class WindowLoop:
         n_converged, disc = result.n_converged, self.discretization
         result.cut(n_converged)
         mesh, x, K = result.mesh, result.x, disc.stages(result)
-        h = np.diff(mesh)
+        h = mesh[1:] - mesh[:-1]
         error = disc.error_norm(h, K, x[:, :-1], x[:, 1:], self.slope)
         wanted = self._wanted(h, error)
         n = prefix_below(error, 1.0)
-        if n > 0 and not np.all(np.isfinite(self._derivative(mesh[n], x[:, n]))):
+        if n > 0 and not np.isfinite(self._derivative(mesh[n], x[:, n])).all():
             n -= 1  # no step could start there
         if n < n_converged:
             left = mesh[n:]
@@ -399,10 +399,9 @@ class WindowLoop:
 
     def _wanted(self, h, error):
         """Step sizes that bring every error to AIM."""
-        error = np.where(np.isfinite(error), error, np.inf)
         factor = (error / AIM) ** self.discretization.error_exponent
-        wanted = np.abs(h) * np.clip(factor, SHRINK, STRETCH)
-        return np.minimum(wanted, self.settings.max_step)
+        factor = np.fmin(np.fmax(factor, SHRINK), STRETCH)  # SHRINK for NaN
+        return np.minimum(np.abs(h) * factor, self.settings.max_step)
 
     def _remesh(self, mesh, wanted):
         """Equidistribute; start with steps that grow from the last one's size."""

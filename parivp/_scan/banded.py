@@ -4,6 +4,8 @@
 diagonal, hence a lower triangular band matrix with ``2 d - 1`` subdiagonals.
 """
 
+from functools import cache
+
 import numpy as np
 from scipy.linalg import get_lapack_funcs
 
@@ -18,7 +20,7 @@ def affine_scan_banded(xp, A, b):
     """Solve ``u_k = A_k u_{k-1} + b_k``, ``u_{-1} = 0`` by ``?tbtrs``."""
     A, u = np.asarray(A), np.array(b, order="C")
     n_steps, d = u.shape
-    (tbtrs,) = get_lapack_funcs(("tbtrs",), (A, u))
+    tbtrs = _tbtrs(u.dtype)
     piece = max(64, CACHED // (2 * d * d))
     for start in range(0, n_steps, piece):
         part = slice(start, start + piece)
@@ -26,6 +28,12 @@ def affine_scan_banded(xp, A, b):
             u[start] += A[start] @ u[start - 1]
         u[part] = _solve_piece(tbtrs, A[part], u[part])
     return u
+
+
+@cache
+def _tbtrs(dtype):
+    """LAPACK's routine for that type."""
+    return get_lapack_funcs("tbtrs", dtype=dtype)
 
 
 def _solve_piece(tbtrs, A, b):
