@@ -26,6 +26,8 @@ MOST_BETWEEN = 100
 ODEINT_NAMES = {"jac": "Dfun", "lband": "ml", "uband": "mu"}
 # Steps that it counts to.
 MOST_STEPS = 2**31 - 1
+# A trajectory may have so many times the steps asked for if that leads to the end.
+STRETCH = 1.25
 # Many times for each piece of a trajectory.
 MANY = 16
 # From this size on one call for all columns of the Jacobian is faster than one for
@@ -163,7 +165,7 @@ class Predictor:
 
 
 def predict(predictor, rhs, t, y, t_bound, n_steps, *, rtol, atol, max_step):
-    """Integrate loosely from (t, y) for `n_steps` steps or to `t_bound`.
+    """Integrate loosely from (t, y) for about `n_steps` steps or to `t_bound`.
 
     Returns
     -------
@@ -228,7 +230,7 @@ def _run_class(cls, rhs, fun, t, y, t_bound, n_steps, max_step, options):
     ts, ys, solver = [t], [y], None
     try:
         solver = cls(fun, t, y, t_bound, max_step=max_step, **options)
-        while solver.status == "running" and len(ts) <= n_steps:
+        while solver.status == "running" and not _suffices(ts, t_bound, n_steps):
             rhs.check_deadline()
             solver.step()
             if solver.status == "failed":
@@ -241,6 +243,12 @@ def _run_class(cls, rhs, fun, t, y, t_bound, n_steps, max_step, options):
         if fun is rhs.fun and solver is not None:
             rhs.n_points += solver.nfev
     return ts, ys
+
+
+def _suffices(ts, t_bound, n_steps):
+    """Whether so many steps are enough: little left would be a window of its own."""
+    n, done, left = len(ts) - 1, abs(ts[-1] - ts[0]), abs(t_bound - ts[-1])
+    return n >= n_steps and (n >= STRETCH * n_steps or left > (STRETCH - 1) * done)
 
 
 class _Enough(Exception):
@@ -263,7 +271,7 @@ def _run_odeint(rhs, fun, t, y, t_bound, n_steps, max_step, options):
             ys.pop()
         ts.append(t)
         ys.append(y.copy())
-        if len(ts) > n_steps + 1:
+        if len(ts) > n_steps + 1 and _suffices(ts[:-1], t_bound, n_steps):
             raise _Enough
         if time.monotonic() > deadline:
             raise DeadlineExceeded
@@ -279,7 +287,7 @@ def _run_odeint(rhs, fun, t, y, t_bound, n_steps, max_step, options):
             [t, t_bound],
             tcrit=[t_bound],
             hmax=0.0 if math.isinf(max_step) else max_step,
-            mxstep=int(min(n_steps + 1, MOST_STEPS)),
+            mxstep=int(min(STRETCH * n_steps + 1, MOST_STEPS)),
             full_output=True,
             tfirst=True,
             **options,
