@@ -152,8 +152,7 @@ class ExplicitRungeKutta(Discretization):
         xp = array_namespace(x)
         reach = xp.max(xp.abs(x), axis=1, keepdims=True)
         led_to = xp.max(xp.abs(Y + residual)[:, 0, :], axis=1, keepdims=True)
-        tiny = xp.asarray(TINY, dtype=reach.dtype)
-        return xp.maximum(xp.maximum(reach, led_to), tiny)
+        return xp.maximum(reach, led_to) + TINY
 
     def sample(self, result):
         """Return times, states and values of `fun`, of the last iterate but one."""
@@ -303,8 +302,8 @@ class ExplicitRungeKutta(Discretization):
         )
         phi, K = self._stages(
             self.rhs,
-            np.tile(times, (1, n_copies)),
-            np.tile(h, n_copies),
+            np.concatenate([times] * n_copies, axis=1),
+            np.concatenate([h] * n_copies),
             copies.reshape(n, -1),
         )
         phi = phi.reshape(n, n_copies, n_steps)

@@ -49,15 +49,17 @@ class Trajectory:
 
     def __init__(self, t, y, f=None, n_steps=None):
         self.t = t
-        self.n_steps = np.arange(len(t)) if n_steps is None else n_steps
+        self.n_steps = n_steps
         self.direction = 1.0 if t[-1] >= t[0] else -1.0
         h = t[1:] - t[:-1]
         f = _monotone_slopes(t, y) if f is None else f
         y0, f0, f1 = y[:, :-1], f[:, :-1], f[:, 1:]
         slope = (y[:, 1:] - y0) / h
-        c2 = (3 * slope - 2 * f0 - f1) / h
-        c3 = (f0 + f1 - 2 * slope) / h**2
-        self.coefficients = np.stack([c3, c2, f0, y0])
+        self.coefficients = np.empty((4, *y0.shape), dtype=slope.dtype)
+        self.coefficients[0] = (f0 + f1 - 2 * slope) / h**2
+        self.coefficients[1] = (3 * slope - 2 * f0 - f1) / h
+        self.coefficients[2] = f0
+        self.coefficients[3] = y0
 
     def __call__(self, t):
         """States at sorted times `t` (M,) within the trajectory, shape (n, M)."""
@@ -84,7 +86,8 @@ class Trajectory:
         """Count the predictor's steps from one time to another."""
         inner = self.direction * self.t
         ends = np.searchsorted(inner, [self.direction * start, self.direction * end])
-        first, last = self.n_steps[np.minimum(ends, len(self.t) - 1)]
+        ends = np.minimum(ends, len(self.t) - 1)
+        first, last = ends if self.n_steps is None else self.n_steps[ends]
         return int(last - first)
 
 
@@ -185,9 +188,11 @@ def predict(predictor, rhs, t, y, t_bound, n_steps, *, rtol, atol, max_step):
         ys = _as_states(ys, y)
     moved = np.abs(ts[1:] - ts[:-1]) > 10 * np.spacing(np.abs(ts[1:]))
     f = rhs(ts, ys) if predictor.slopes else ys
-    good = np.isfinite(f).all(axis=0) & np.isfinite(ys).all(axis=0)
-    good[1:] &= moved
-    m = len(ts) if good.all() else int(np.argmin(good))
+    m = len(ts)
+    if not (moved.all() and math.isfinite(np.abs(f).sum() + np.abs(ys).sum())):
+        good = np.isfinite(f).all(axis=0) & np.isfinite(ys).all(axis=0)
+        good[1:] &= moved
+        m = m if good.all() else int(np.argmin(good))
     if m < 2:
         return None
     return Trajectory(ts[:m], ys[:, :m], f[:, :m] if predictor.slopes else None)
