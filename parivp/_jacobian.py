@@ -164,7 +164,7 @@ class DifferencedJacobian:
         j = np.arange(n)
         copies[j, groups] += eps
         used = (copies[j, groups] - y).real
-        values = self.rhs(np.tile(t, n_groups), copies.reshape(n, -1))
+        values = self.rhs(np.concatenate([t] * n_groups), copies.reshape(n, -1))
         return values.reshape(n, n_groups, m) - f[:, None], used
 
 

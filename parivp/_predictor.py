@@ -206,8 +206,8 @@ def _monotone_slopes(t, y):
     """
     if len(t) == 2:
         return np.repeat(np.diff(y) / np.diff(t), 2, axis=1)
-    h = np.diff(t)
-    d = np.diff(y) / h
+    h = t[1:] - t[:-1]
+    d = (y[:, 1:] - y[:, :-1]) / h
     w1, w2 = 2 * h[1:] + h[:-1], h[1:] + 2 * h[:-1]
     slopes = np.empty_like(y)
     with np.errstate(all="ignore"):
