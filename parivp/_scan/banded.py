@@ -40,10 +40,15 @@ def _solve_piece(tbtrs, A, b):
     """Solve the recursion from zero, with the whole band in one matrix."""
     n_steps, d = b.shape
     band = np.zeros((2 * d, n_steps, d), dtype=b.dtype)
-    for i in range(d):
-        for j in range(d):
-            # entry (k, i) x (k - 1, j) lies on diagonal d + i - j
-            band[d + i - j, :-1, j] = A[1:, i, j]
+    # entry (k, i) x (k - 1, j) lies on diagonal d + i - j, as [i, j, k - 1] of a view
+    diagonal, step, entry = band.strides
+    np.ndarray(
+        (d, d, n_steps - 1),
+        band.dtype,
+        band,
+        offset=d * diagonal,
+        strides=(diagonal, entry - diagonal, step),
+    )[...] = A[1:].transpose(1, 2, 0)
     # in one contiguous piece: NumPy 2.4 negates strided float32 wrongly
     np.negative(band, out=band)
     u, info = tbtrs(
