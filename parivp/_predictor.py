@@ -261,7 +261,7 @@ class _Enough(Exception):
 
 
 def _run_odeint(rhs, fun, t, y, t_bound, n_steps, max_step, options):
-    """Make steps with LSODA in one call, in half the time that its class takes.
+    """Make steps with LSODA in one call, faster than by its class.
 
     The steps show in the calls of the function. A call for an earlier time than
     before means that a step has failed, and the last call for a time is for the
