@@ -173,7 +173,7 @@ class WindowLoop:
         self.h_next = self.h_first = initial_step(self, f0)
         # as many points as nothing else in the problem is likely to have
         n_points = 4 if self.y.size != 4 else 5
-        h = self.direction * self.h_next * np.arange(n_points) / (n_points - 1)
+        h = self.direction * self.h_next * (np.arange(n_points) / (n_points - 1))
         if rhs.time_vectorized is None:
             with errstate(np):
                 rhs(self.t + h, self.y[:, None] + h * f0[:, None])
