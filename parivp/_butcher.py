@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain, combinations_with_replacement, product
 
 import numpy as np
@@ -64,7 +65,7 @@ class ButcherTableau:
             ),
         }
 
-    @property
+    @cached_property
     def kind(self):
         """Which discretization takes the tableau: "explicit" or "implicit"."""
         return "implicit" if np.triu(self.a).any() else "explicit"

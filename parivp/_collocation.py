@@ -62,6 +62,7 @@ class Collocation(Discretization):
         self.jacobian = jac or DifferencedJacobian(rhs, self.atol, structure)
         self._alone = None
         self._last_grid = None, None, None
+        self._signs = (-1.0) ** np.arange(tableau.n_stages)  # Legendre's at the start
         self.nlu = 0
 
     @property
@@ -161,8 +162,9 @@ class Collocation(Discretization):
     def _grid(self, mesh):
         """Return times of the stages (s, N), none beyond the end, and steps (N,)."""
         if mesh is not self._last_grid[0]:
-            c, h = self.tableau.c[:, None], np.diff(mesh)
-            times = np.where(c == 1.0, mesh[1:], mesh[:-1] + c * h)
+            c, h = self.tableau.c, mesh[1:] - mesh[:-1]
+            times = mesh[:-1] + c[:, None] * h
+            times[c == 1.0] = mesh[1:]
             self._last_grid = mesh, times, h
         return self._last_grid[1:]
 
@@ -219,17 +221,15 @@ class Collocation(Discretization):
         scale = self.scale(x, x_new)
         modes = np.matmul(self.tableau.modes, K)
         last = modes[:, max(0, s - 3) :] / scale[:, None]
-        norms = np.sqrt(np.mean(np.abs(last) ** 2, axis=0)) + TINY
-        decay = norms[1:] / norms[:-1]
-        decay = np.clip(np.max(decay, axis=0), SMALLEST_DECAY, 1.0)
+        norms = _rms(last) + TINY
+        decay = (norms[1:] / norms[:-1]).max(axis=0)
+        decay = np.minimum(np.maximum(decay, SMALLEST_DECAY), 1.0)
         error = norms[-1] * decay / (2 * s)
         before = np.empty_like(x)
-        before[:, 1:] = np.sum(modes[:, :, :-1], axis=1) / h[:-1]
-        signs = (-1.0) ** np.arange(s)
-        start = np.tensordot(signs, modes, (0, 1))
+        before[:, 1:] = modes[:, :, :-1].sum(axis=1) / h[:-1]
+        start = np.matmul(self._signs, modes)
         before[:, 0] = start[:, 0] / h[0] if slope is None else slope
-        kink = (start - h * before) / scale
-        kink = np.sqrt(np.mean(np.abs(kink) ** 2, axis=0)) / (8 * s)
+        kink = _rms((start - h * before) / scale) / (8 * s)
         return np.maximum(error, kink)
 
     def end_slope(self, h, K):
@@ -252,3 +252,8 @@ class Collocation(Discretization):
         """
         bubble = np.matmul(self.tableau.bubble, K).transpose(1, 0, 2)
         return PiecewisePolynomial(mesh, x, np.ascontiguousarray(bubble))
+
+
+def _rms(values):
+    """Root mean square over the components, the first axis."""
+    return np.sqrt((np.abs(values) ** 2).sum(axis=0) / len(values))

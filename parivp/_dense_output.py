@@ -34,9 +34,10 @@ class PiecewisePolynomial:
         """States at times `t` (m,), in any order, shape (n, m)."""
         nodes = self.t if self.ascending else -self.t
         k = np.searchsorted(nodes, t if self.ascending else -t, side="right") - 1
-        k = np.clip(k, 0, len(nodes) - 2)
-        h = self.t[k + 1] - self.t[k]
-        s = np.divide(t - self.t[k], h, out=np.zeros(len(k)), where=h != 0)
+        k = np.minimum(np.maximum(k, 0), len(nodes) - 2)
+        left = self.t[k]
+        h = self.t[k + 1] - left
+        s = np.divide(t - left, h, out=np.zeros(len(k)), where=h != 0)
         inner = np.zeros((len(self.y), len(k)), dtype=self.y.dtype)
         xi = 2 * s - 1
         for coefficient in self.bubble[::-1]:

@@ -119,7 +119,9 @@ class ExplicitRungeKutta(Discretization):
 
     def __init__(self, tableau, rhs, jac, rtol, atol):
         super().__init__(tableau, rhs, jac, rtol, atol)
-        self._timed = None, None  # the last mesh, and its times
+        self._last_grid = None, None, None
+        self._c = np.append(tableau.c, 1.0)[:, None]
+        self._at_end = np.append(tableau.c, 1.0) == 1.0
 
     def step_storage(self, y):
         """Numbers that one step of a window takes, perturbed copies and all."""
@@ -150,8 +152,7 @@ class ExplicitRungeKutta(Discretization):
         xp = array_namespace(x)
         reach = xp.max(xp.abs(x), axis=1, keepdims=True)
         led_to = xp.max(xp.abs(Y + residual)[:, 0, :], axis=1, keepdims=True)
-        tiny = xp.asarray(TINY, dtype=reach.dtype)
-        return xp.maximum(xp.maximum(reach, led_to), tiny)
+        return xp.maximum(reach, led_to) + TINY
 
     def sample(self, result):
         """Return times, states and values of `fun`, of the last iterate but one."""
@@ -205,8 +206,7 @@ class ExplicitRungeKutta(Discretization):
             Stage derivatives; the one at the right end is there only if the
             error estimate needs it.
         """
-        evaluate = evaluate or self.rhs
-        return self._stages(evaluate, self._times(mesh), np.diff(mesh), x)
+        return self._stages(evaluate or self.rhs, *self._grid(mesh), x)
 
     def differentiate(self, mesh, x, steps=slice(None)):
         """All steps and their Jacobians ``D_k = d phi_k / d x_{k-1}``.
@@ -227,7 +227,8 @@ class ExplicitRungeKutta(Discretization):
             imaginary parts, stacked, since `fun` need not be analytic; with a
             user's Jacobian, which says that it is, D is complex (n, n, N).
         """
-        times, h, x = self._times(mesh)[:, steps], np.diff(mesh)[steps], x[:, steps]
+        times, h = self._grid(mesh)
+        times, h, x = times[:, steps], h[steps], x[:, steps]
         if self._jacobian_pays(times[0], x):
             return self._linearize_by_jacobian(times, h, x)
         return self._linearize_by_differences(times, h, x)
@@ -244,13 +245,14 @@ class ExplicitRungeKutta(Discretization):
             self.jac(t[:3], x[:, :3])
         return self.jac.time_vectorized or not self.rhs.time_vectorized
 
-    def _times(self, mesh):
-        """Return the times of the stages and of the ends, (s + 1, N), none beyond."""
-        if mesh is not self._timed[0]:
-            c = np.append(self.tableau.c, 1.0)[:, None]
-            times = np.where(c == 1.0, mesh[1:], mesh[:-1] + c * np.diff(mesh))
-            self._timed = mesh, times
-        return self._timed[1]
+    def _grid(self, mesh):
+        """Return times of stages and ends (s + 1, N), none beyond, and steps (N,)."""
+        if mesh is not self._last_grid[0]:
+            h = mesh[1:] - mesh[:-1]
+            times = mesh[:-1] + self._c * h
+            times[self._at_end] = mesh[1:]
+            self._last_grid = mesh, times, h
+        return self._last_grid[1:]
 
     def _stages(self, evaluate, times, h, x):
         tab = self.tableau
@@ -300,8 +302,8 @@ class ExplicitRungeKutta(Discretization):
         )
         phi, K = self._stages(
             self.rhs,
-            np.tile(times, (1, n_copies)),
-            np.tile(h, n_copies),
+            np.concatenate([times] * n_copies, axis=1),
+            np.concatenate([h] * n_copies),
             copies.reshape(n, -1),
         )
         phi = phi.reshape(n, n_copies, n_steps)
@@ -346,10 +348,10 @@ class ExplicitRungeKutta(Discretization):
         weights = tab.error_weights if tab.error_uses_end else tab.error_weights[:, :-1]
         errors = (weights @ K.reshape(len(K), -1)).reshape(-1, n, n_steps)
         errors *= h / self.scale(x, x_new)
-        squares = np.sum(np.abs(errors) ** 2, axis=1)
+        squares = (np.abs(errors) ** 2).sum(axis=1)
         if len(squares) == 1:
             return np.sqrt(squares[0] / n)
-        fifth = np.maximum(squares[0], np.sum(squares[1:-1], axis=0))
+        fifth = np.maximum(squares[0], squares[1:-1].sum(axis=0))
         denominator = fifth + 0.01 * squares[-1]
         denominator[denominator == 0] = 1.0
         return fifth / np.sqrt(denominator * n)

@@ -1,5 +1,7 @@
 """The window loop of explicit methods: errors are estimated on the guess."""
 
+import math
+
 import numpy as np
 
 from ._mesh import prefix_below, smooth, split
@@ -12,6 +14,10 @@ __all__ = ["ExplicitLoop"]
 # the third factor, is made anew.
 GOOD_ERROR, LARGEST_SPLIT, GOOD_EXCESS = 0.8, 2.0, 1.5
 MESH_PASSES = 4
+# A window that fills no more points than this takes as long as the calls it makes:
+# more steps than are needed are no loss.
+SMALL_WINDOW, SMALL_EXCESS = 160, 2.5
+LARGEST = float(np.finfo(np.float64).max)  # of the numbers that are finite
 # Up to this size a second look at a mesh takes the Jacobians along, which
 # Newton's method then finds ready.
 SMALL_SYSTEM = 4
@@ -30,6 +36,7 @@ class ExplicitLoop(WindowLoop):
         # as observed at first
         rtol = float(np.min(self.settings.rtol))
         self.ratio = 5.0 * (1e3 * rtol) ** -self.discretization.error_exponent
+        self.enough = math.inf  # steps of the last mesh that are not too many
 
     def iteration_cost(self):
         """Single steps that cost as much as an iteration: more with more unknowns."""
@@ -40,7 +47,8 @@ class ExplicitLoop(WindowLoop):
         super()._learn(result, mesh, guess)
         if self.settings.initial_guess is None:
             # a little finer than what came out: the next mesh may only be split
-            self.ratio = 0.9 * (len(guess.t) - 1) / (len(mesh) - 1)
+            n_steps = min(len(mesh) - 1, self.enough)
+            self.ratio = 0.9 * (len(guess.t) - 1) / n_steps
 
     def fit(self, mesh, guess):
         """Equidistribute the errors that the steps make from guessed states.
@@ -48,17 +56,18 @@ class ExplicitLoop(WindowLoop):
         The guess is close enough for the estimates to hold later, so that
         Newton's method works on the final mesh from the start.
         """
-        disc, linearization = self.discretization, None
+        disc = self.discretization
         for k in range(MESH_PASSES):
             x, Y = self._guessed(mesh, guess)
-            if k > 0 and self.y.size <= SMALL_SYSTEM:
+            small = (1 + self.y.size) * len(mesh) <= SMALL_WINDOW
+            if small or (k > 0 and self.y.size <= SMALL_SYSTEM):
                 linearization = disc.linearize(mesh, x[:, :-1], Y)
                 F = linearization[1]
             else:
-                _, F = disc.residual(mesh, x[:, :-1], Y)
-            h = np.abs(np.diff(mesh))
+                linearization, (_, F) = None, disc.residual(mesh, x[:, :-1], Y)
+            h = np.abs(mesh[1:] - mesh[:-1])
             error = disc.error_norm(h, F, x[:, :-1], x[:, 1:])
-            n = prefix_below(error, np.finfo(np.float64).max)
+            n = prefix_below(error, LARGEST)
             if n == 0:
                 return None, None, None
             if n < len(h):
@@ -66,8 +75,10 @@ class ExplicitLoop(WindowLoop):
                 mesh, Y, h, error = mesh[: n + 1], Y[..., :n], h[:n], error[:n]
                 linearization = None
             pieces = h / self._wanted(h, error)
-            few = len(h) <= GOOD_EXCESS * np.sum(pieces) + 1 + self.n_graded
-            fits = few and np.max(pieces) <= LARGEST_SPLIT
+            needed, others = pieces.sum(), 1 + self.n_graded
+            self.enough = GOOD_EXCESS * needed + others
+            most = SMALL_EXCESS * needed + others if small else self.enough
+            fits = len(h) <= most and pieces.max() <= LARGEST_SPLIT
             if fits or k == MESH_PASSES - 1:
                 break
             mesh = self._remesh(mesh, h / smooth(pieces))

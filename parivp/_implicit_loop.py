@@ -72,13 +72,14 @@ class ImplicitLoop(WindowLoop):
         self.rough_quality = result.n_converged / (len(mesh) - 1), result.deviation
         result.cut(result.n_converged)
         mesh, x, K = result.mesh, result.x, disc.stages(result)
-        h = np.abs(np.diff(mesh))
-        error = disc.error_norm(np.diff(mesh), K, x[:, :-1], x[:, 1:], self.slope)
+        steps = mesh[1:] - mesh[:-1]
+        error = disc.error_norm(steps, K, x[:, :-1], x[:, 1:], self.slope)
+        h = np.abs(steps)
         pieces = h / self._wanted(h, error)
         used = np.searchsorted(self.direction * guess.t, self.direction * mesh[-1])
         self.ratio = used / np.sum(pieces * rough**disc.error_exponent)
-        few = len(h) <= GOOD_EXCESS * np.sum(pieces) + 1 + self.n_graded
-        if few and np.max(error) <= 1:
+        few = len(h) <= GOOD_EXCESS * pieces.sum() + 1 + self.n_graded
+        if few and error.max() <= 1:
             return mesh, result.Y, None
         mesh = self._remesh(mesh, h / smooth(pieces))
         return mesh, self._guessed(mesh, disc.interpolant(result.mesh, x, K))[1], None

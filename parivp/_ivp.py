@@ -1,8 +1,8 @@
 """`solve_ivp`: validate, choose the method, assemble the result."""
 
 import inspect
+import math
 
-import numpy as np
 import scipy.integrate
 
 from ._events import EventSearch
@@ -221,7 +221,7 @@ class _Lazy:
 def _interval(t_span):
     """Return the two ends as floats."""
     t0, tf = map(float, t_span)
-    if np.isnan(t0) or np.isnan(tf) or np.isinf(t0):
+    if math.isnan(t0) or math.isnan(tf) or math.isinf(t0):
         raise ValueError(
             "`t_span` is expected to hold a finite start and an end that is not "
             f"NaN, but actually is {(t0, tf)}."

@@ -164,7 +164,7 @@ class DifferencedJacobian:
         j = np.arange(n)
         copies[j, groups] += eps
         used = (copies[j, groups] - y).real
-        values = self.rhs(np.tile(t, n_groups), copies.reshape(n, -1))
+        values = self.rhs(np.concatenate([t] * n_groups), copies.reshape(n, -1))
         return values.reshape(n, n_groups, m) - f[:, None], used
 
 
@@ -213,11 +213,12 @@ def increments(x):
         method and does not enter the solution.
     """
     size = np.abs(x)
-    largest = np.max(size, axis=1, keepdims=True, initial=0.0)
+    largest = size.max(axis=1, keepdims=True, initial=0.0)
     change = np.abs(x[:, 1:] - x[:, :-1])
     size[:, 1:] = np.maximum(size[:, 1:], change)
     size[:, :-1] = np.maximum(size[:, :-1], change)
     size = np.maximum(size, 1e-6 * largest)
-    others = max(1e-3 * float(np.max(largest, initial=0.0)), 1e-8)
-    size = np.where(size > 0, size, others)
+    others = max(1e-3 * float(largest.max(initial=0.0)), 1e-8)
+    if not (size > 0).all():
+        size = np.where(size > 0, size, others)
     return SQRT_EPS * size

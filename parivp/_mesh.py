@@ -28,9 +28,11 @@ def equidistribute(mesh, wanted, *, most_steps=np.inf):
     ndarray, shape (M + 1,)
         The first point is that of `mesh`, the last as well unless cut short.
     """
-    wanted = np.fmax(wanted, 10 * np.spacing(np.max(np.abs(mesh))))  # not NaN
-    steps = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(mesh)) / wanted)])
-    n = max(1, int(np.ceil(steps[-1])))
+    farthest = max(abs(mesh[0]), abs(mesh[-1]))
+    wanted = np.fmax(wanted, 10 * np.spacing(farthest))  # not NaN
+    steps = np.zeros(len(mesh))
+    np.cumsum(np.abs(mesh[1:] - mesh[:-1]) / wanted, out=steps[1:])
+    n = max(1, math.ceil(steps[-1]))
     kept = int(min(n, most_steps))
     points = np.interp(np.arange(kept + 1) * (steps[-1] / n), steps, mesh)
     points[0] = mesh[0]

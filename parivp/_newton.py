@@ -133,13 +133,15 @@ def newton(
             fresh = L is None
             residual, L = _evaluate(discretization, state, L, linearization)
             linearization = None
-            n = _finite_prefix(xp, residual, L if fresh else None)
+            largest = float(xp.max(xp.abs(residual)))
+            n = _finite_prefix(xp, residual, largest, L if fresh else None)
             if n < residual.shape[-1]:
                 if n == 0 or not shorten:
                     break
                 residual, L = residual[..., :n], L.first(n)
                 state.cut(n)
-            state.residuals.append(float(xp.max(xp.abs(residual))))
+                largest = float(xp.max(xp.abs(residual)))
+            state.residuals.append(largest)
             if fresh:
                 size = _size(xp, state.x)
             if iteration == 0:
@@ -205,11 +207,12 @@ def _update(xp, state, L, residual, reach, fewest):
     state.Y = state.Y + U
     state.x = _states(xp, state.x[:, 0], state.Y)
     u = U[:, -1, :]
-    deviation = float(xp.max(xp.max(xp.abs(u), axis=1) / reach[:, 0]))
+    relative = xp.abs(u) / reach
+    deviation = float(xp.max(relative))
     if len(state.residuals) == 1:
         state.deviation = deviation
     if fewest is not None and not deviation < TRUST:
-        trusted = xp.max(xp.abs(u) / reach, axis=0) < TRUST
+        trusted = xp.max(relative, axis=0) < TRUST
         n = max(_first(xp, ~trusted), fewest)
         if n == 0:
             return U[..., :0], L
@@ -269,8 +272,8 @@ def _size(xp, x):
     for shift in (1, 2):
         if size.shape[1] > shift:
             back = xp.maximum(size[:, shift:], states[:, : -1 - shift])
-            size = xp.concat([size[:, :shift], back], axis=1)
-    return xp.maximum(size, xp.asarray(TINY, dtype=size.dtype))
+            size[:, shift:] = back
+    return size + TINY
 
 
 def _norms(xp, U, tol, size):
@@ -282,15 +285,13 @@ def _norms(xp, U, tol, size):
     n, _, n_steps = U.shape
     rounding = 4 * EPS * math.sqrt(n_steps) * size
     scaled = U / xp.maximum(tol, rounding)[:, None, :]
-    complex_ = xp.isdtype(U.dtype, "complex floating")
-    squares = xp.abs(scaled) ** 2 if complex_ else scaled * scaled
+    squares = xp.abs(scaled) ** 2
     return xp.sqrt(xp.max(xp.sum(squares, axis=0), axis=0) / n)
 
 
-def _finite_prefix(xp, residual, L):
+def _finite_prefix(xp, residual, largest, L):
     """Count the leading steps with finite residual and, if given, Jacobian."""
-    total = xp.sum(residual) if L is None else xp.sum(residual) + xp.sum(L.jacobians)
-    if bool(xp.isfinite(total)):
+    if math.isfinite(largest) and (L is None or xp.isfinite(xp.sum(L.jacobians))):
         return residual.shape[-1]
     bad = ~_finite_steps(xp, residual)
     return _first(xp, bad if L is None else bad | ~_finite_steps(xp, L.jacobians))

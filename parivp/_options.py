@@ -46,9 +46,9 @@ def as_tolerances(rtol, atol, n):
             )
         if np.isnan(value).any():
             raise ValueError(f"`{name}` must not be NaN.")
-    if np.any(atol < 0):
+    if (atol < 0).any():
         raise ValueError(f"`atol` must be positive, but actually is {atol}.")
-    if np.any(rtol < 100 * EPS):
+    if (rtol < 100 * EPS).any():
         warn(
             "At least one element of `rtol` is too small. "
             f"Setting `rtol = np.maximum(rtol, {100 * EPS})`.",

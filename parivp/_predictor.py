@@ -5,20 +5,29 @@ It supplies the guess Newton's method starts from, and a first mesh.
 
 import contextlib
 import itertools
+import math
 import threading
+import time
 import warnings
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from scipy.integrate import LSODA, odeint
 
 from ._jacobian import SQRT_EPS
+from ._rhs import DeadlineExceeded
 
 __all__ = ["Predictor", "Trajectory", "predict", "predict_at"]
 
-# Where the times are known beforehand `odeint`, LSODA in one call, does the same
-# in half the time. It gives up after so many steps between two of them.
+# Steps of LSODA between two times that are known beforehand.
 MOST_BETWEEN = 100
+# What options of the class LSODA are called by `odeint`.
+ODEINT_NAMES = {"jac": "Dfun", "lband": "ml", "uband": "mu"}
+# Steps that it counts to.
+MOST_STEPS = 2**31 - 1
+# A trajectory may have so many times the steps asked for if that leads to the end.
+STRETCH = 1.25
 # Many times for each piece of a trajectory.
 MANY = 16
 # From this size on one call for all columns of the Jacobian is faster than one for
@@ -40,15 +49,17 @@ class Trajectory:
 
     def __init__(self, t, y, f=None, n_steps=None):
         self.t = t
-        self.n_steps = np.arange(len(t)) if n_steps is None else n_steps
+        self.n_steps = n_steps
         self.direction = 1.0 if t[-1] >= t[0] else -1.0
-        h = np.diff(t)
+        h = t[1:] - t[:-1]
         f = _monotone_slopes(t, y) if f is None else f
         y0, f0, f1 = y[:, :-1], f[:, :-1], f[:, 1:]
-        slope = np.diff(y) / h
-        c2 = (3 * slope - 2 * f0 - f1) / h
-        c3 = (f0 + f1 - 2 * slope) / h**2
-        self.coefficients = np.stack([c3, c2, f0, y0])
+        slope = (y[:, 1:] - y0) / h
+        self.coefficients = np.empty((4, *y0.shape), dtype=slope.dtype)
+        self.coefficients[0] = (f0 + f1 - 2 * slope) / h**2
+        self.coefficients[1] = (3 * slope - 2 * f0 - f1) / h
+        self.coefficients[2] = f0
+        self.coefficients[3] = y0
 
     def __call__(self, t):
         """States at sorted times `t` (M,) within the trajectory, shape (n, M)."""
@@ -75,7 +86,8 @@ class Trajectory:
         """Count the predictor's steps from one time to another."""
         inner = self.direction * self.t
         ends = np.searchsorted(inner, [self.direction * start, self.direction * end])
-        first, last = self.n_steps[np.minimum(ends, len(self.t) - 1)]
+        ends = np.minimum(ends, len(self.t) - 1)
+        first, last = ends if self.n_steps is None else self.n_steps[ends]
         return int(last - first)
 
 
@@ -156,7 +168,7 @@ class Predictor:
 
 
 def predict(predictor, rhs, t, y, t_bound, n_steps, *, rtol, atol, max_step):
-    """Integrate loosely from (t, y) for `n_steps` steps or to `t_bound`.
+    """Integrate loosely from (t, y) for about `n_steps` steps or to `t_bound`.
 
     Returns
     -------
@@ -174,11 +186,13 @@ def predict(predictor, rhs, t, y, t_bound, n_steps, *, rtol, atol, max_step):
     ts, ys = np.array(ts), np.array(ys).T
     if not np.iscomplexobj(ys):
         ys = _as_states(ys, y)
-    moved = np.abs(np.diff(ts)) > 10 * np.spacing(np.abs(ts[1:]))
+    moved = np.abs(ts[1:] - ts[:-1]) > 10 * np.spacing(np.abs(ts[1:]))
     f = rhs(ts, ys) if predictor.slopes else ys
-    good = np.isfinite(f).all(axis=0) & np.isfinite(ys).all(axis=0)
-    good[1:] &= moved
-    m = len(ts) if good.all() else int(np.argmin(good))
+    m = len(ts)
+    if not (moved.all() and math.isfinite(np.abs(f).sum() + np.abs(ys).sum())):
+        good = np.isfinite(f).all(axis=0) & np.isfinite(ys).all(axis=0)
+        good[1:] &= moved
+        m = m if good.all() else int(np.argmin(good))
     if m < 2:
         return None
     return Trajectory(ts[:m], ys[:, :m], f[:, :m] if predictor.slopes else None)
@@ -192,8 +206,8 @@ def _monotone_slopes(t, y):
     """
     if len(t) == 2:
         return np.repeat(np.diff(y) / np.diff(t), 2, axis=1)
-    h = np.diff(t)
-    d = np.diff(y) / h
+    h = t[1:] - t[:-1]
+    d = (y[:, 1:] - y[:, :-1]) / h
     w1, w2 = 2 * h[1:] + h[:-1], h[1:] + 2 * h[:-1]
     slopes = np.empty_like(y)
     with np.errstate(all="ignore"):
@@ -207,25 +221,94 @@ def _monotone_slopes(t, y):
 def _run(cls, structure, rhs, t, y, t_bound, n_steps, rtol, atol, max_step):
     """Run a sequential solver; return times and states, perhaps in real form."""
     fun, y, rtol, atol, back, options = _adapt(cls, structure, rhs, y, rtol, atol)
-    ts, ys, solver = [t], [y], None
+    options |= {"rtol": rtol, "atol": atol}
+    # `odeint` oversteps an end that lies behind
+    in_one_call = cls is LSODA and t_bound > t
+    run = _run_odeint if in_one_call else partial(_run_class, cls)
     with _without_warnings(), np.errstate(all="ignore"):
-        try:
-            solver = cls(
-                fun, t, y, t_bound, rtol=rtol, atol=atol, max_step=max_step, **options
-            )
-            while solver.status == "running" and len(ts) <= n_steps:
-                rhs.check_deadline()
-                solver.step()
-                if solver.status == "failed":
-                    break
-                ts.append(solver.t)
-                ys.append(solver.y)
-        except Exception:  # the function's own, met ahead of time
-            pass
-        finally:
-            if fun is rhs.fun and solver is not None:
-                rhs.n_points += solver.nfev
+        ts, ys = run(rhs, fun, t, y, t_bound, n_steps, max_step, options)
     return ts, ys if back is None else [y[back] for y in ys]
+
+
+def _run_class(cls, rhs, fun, t, y, t_bound, n_steps, max_step, options):
+    """Make steps with a class of SciPy."""
+    ts, ys, solver = [t], [y], None
+    try:
+        solver = cls(fun, t, y, t_bound, max_step=max_step, **options)
+        while solver.status == "running" and not _suffices(ts, t_bound, n_steps):
+            rhs.check_deadline()
+            solver.step()
+            if solver.status == "failed":
+                break
+            ts.append(solver.t)
+            ys.append(solver.y)
+    except Exception:  # the function's own, met ahead of time
+        pass
+    finally:
+        if fun is rhs.fun and solver is not None:
+            rhs.n_points += solver.nfev
+    return ts, ys
+
+
+def _suffices(ts, t_bound, n_steps):
+    """Whether so many steps are enough: little left would be a window of its own."""
+    n, done, left = len(ts) - 1, abs(ts[-1] - ts[0]), abs(t_bound - ts[-1])
+    return n >= n_steps and (n >= STRETCH * n_steps or left > (STRETCH - 1) * done)
+
+
+class _Enough(Exception):
+    """As many steps as were asked for have been made."""
+
+
+def _run_odeint(rhs, fun, t, y, t_bound, n_steps, max_step, options):
+    """Make steps with LSODA in one call, faster than by its class.
+
+    The steps show in the calls of the function. A call for an earlier time than
+    before means that a step has failed, and the last call for a time is for the
+    state there but for a last correction.
+    """
+    ts, ys, n_calls, deadline = [t], [y], 0, rhs.deadline or math.inf
+
+    def recording(t, y):
+        nonlocal n_calls
+        while ts and ts[-1] >= t:
+            ts.pop()
+            ys.pop()
+        ts.append(t)
+        ys.append(y.copy())
+        if len(ts) > n_steps + 1 and _suffices(ts[:-1], t_bound, n_steps):
+            raise _Enough
+        if time.monotonic() > deadline:
+            raise DeadlineExceeded
+        n_calls += 1
+        return fun(t, y)
+
+    options = {ODEINT_NAMES.get(name, name): value for name, value in options.items()}
+    message = ""
+    try:
+        states, info = odeint(
+            recording,
+            y,
+            [t, t_bound],
+            tcrit=[t_bound],
+            hmax=0.0 if math.isinf(max_step) else max_step,
+            mxstep=int(min(STRETCH * n_steps + 1, MOST_STEPS)),
+            full_output=True,
+            tfirst=True,
+            **options,
+        )
+        message = info["message"]
+    except Exception:  # the function's own, met ahead of time
+        pass
+    finally:
+        if fun is rhs.fun:
+            rhs.n_points += n_calls
+    if "Illegal input" in message:
+        return [t], [y]  # as where `fun` itself runs LSODA
+    ys[0] = y  # not what it was perturbed to
+    if "successful" not in message:
+        return ts[:-1], ys[:-1]  # without the step that was being tried
+    return [*ts[:-1], t_bound], [*ys[:-1], states[-1]]
 
 
 def _batched_jacobian(rhs, threshold):

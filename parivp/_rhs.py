@@ -8,6 +8,7 @@ the columns are evaluated in a loop.
 
 import math
 import time
+from itertools import compress
 
 import numpy as np
 
@@ -74,8 +75,7 @@ class ManyPoints:
 
     def single(self, t, y):
         """Value at one point; whatever the function raises arrives."""
-        if self.deadline is not None:
-            self.check_deadline()
+        self.check_deadline()
         self.n_points += 1
         value = self.fun(t, y[:, None] if self.vectorized else y)
         if value is None:
@@ -120,8 +120,7 @@ class ManyPoints:
         out : ndarray, shape (*shape, m), optional
             Where to put the values.
         """
-        if self.deadline is not None:
-            self.check_deadline()
+        self.check_deadline()
         if out is None:
             out = np.empty((*self.shape, len(t)), dtype=self.dtype)
         if self.time_vectorized is False or len(t) == 1:
@@ -145,21 +144,20 @@ class ManyPoints:
 
     def agrees(self, t, y, values, columns):
         """Whether the `columns` of broadcast `values` equal single calls."""
-        columns = list(columns)
+        columns, t, y = list(columns), t[columns], y[:, columns]
         expected = np.empty((*self.shape, len(columns)), dtype=self.dtype)
         try:
-            for i, k in enumerate(columns):
-                expected[..., i] = self.single(float(t[k]), y[:, k].copy())
+            for k, s in enumerate(t.tolist()):
+                expected[..., k] = self.single(s, y[:, k].copy())
         except Exception:
             return False
         found = values[..., columns]
-        axes = tuple(range(len(self.shape)))
-        size = np.max(np.abs(expected), axis=axes, initial=0.0)
-        same = np.abs(found - expected) <= SAME_RTOL * size
-        same |= ~np.isfinite(expected) & ~np.isfinite(found)
-        return bool(np.all(same)) or self._rounding_explains(
-            t[columns], y[:, columns], np.abs(found - expected), expected
-        )
+        difference = np.abs(found - expected)
+        size = _entries(np.abs(expected)).max(axis=0, initial=0.0)
+        same = difference <= SAME_RTOL * size
+        if not same.all():
+            same |= ~np.isfinite(expected) & ~np.isfinite(found)
+        return bool(same.all()) or self._rounding_explains(t, y, difference, expected)
 
     def _rounding_explains(self, t, y, difference, expected):
         """Whether rounding errors of the states would change values as much.
@@ -168,7 +166,7 @@ class ManyPoints:
         order in which they are added.
         """
         signs = np.where(np.arange(len(y)) % 2, 1.0, -1.0)[:, None]
-        axes = tuple(range(difference.ndim - 1))
+        difference = _entries(difference).max(axis=0)
         for sign in (signs, -signs, np.ones_like(signs)):
             rounded = y * (1 + ROUNDING * sign)
             try:
@@ -176,7 +174,7 @@ class ManyPoints:
             except Exception:
                 return False
             change = np.abs(np.stack(moved, axis=-1) - expected)
-            if np.all(np.max(difference, axis=axes) <= np.max(change, axis=axes)):
+            if np.all(difference <= _entries(change).max(axis=0)):
                 return True
         return False
 
@@ -188,7 +186,9 @@ class ManyPoints:
         """
         if not (self.check and self.time_vectorized):
             return True
-        columns = [k for k in sample_columns(y) if np.isfinite(values[..., k]).all()]
+        columns = sample_columns(y)
+        finite = np.isfinite(_entries(values[..., columns])).all(axis=0)
+        columns = list(compress(columns, finite))
         self.time_vectorized = self.agrees(t, y, values, columns)
         return self.time_vectorized
 
@@ -231,6 +231,11 @@ def _fill(out, value):
         raise ValueError("wrong shape")
     else:
         out[...] = value
+
+
+def _entries(values):
+    """View values (*shape, m) as rows of entries, shape (n_entries, m)."""
+    return values.reshape(math.prod(values.shape[:-1]), values.shape[-1])
 
 
 def probe_columns(m):

@@ -37,7 +37,7 @@ def initial_step(loop, f0):
     scale = disc.scale(y[:, None], y[:, None])[:, 0]
 
     def norm(v):
-        return float(np.sqrt(np.mean(np.abs(v / scale) ** 2)))
+        return math.sqrt((np.abs(v / scale) ** 2).sum() / v.size)
 
     with np.errstate(all="ignore"):
         d0, d1 = norm(y), norm(f0)

@@ -37,6 +37,7 @@ AIM = 0.3
 SHRINK, STRETCH = 0.05, 30.0
 # A window without a bound ends at this many times the present time or step.
 FARTHEST = 1e4
+LARGEST_TIME = float(np.finfo(np.float64).max)
 # Steps of the first mesh where there is no predictor to supply one.
 FIRST_MESH = 32
 # Windows are counted in steps of the predictor.
@@ -172,7 +173,7 @@ class WindowLoop:
         self.h_next = self.h_first = initial_step(self, f0)
         # as many points as nothing else in the problem is likely to have
         n_points = 4 if self.y.size != 4 else 5
-        h = self.direction * self.h_next * np.linspace(0.0, 1.0, n_points)
+        h = self.direction * self.h_next * (np.arange(n_points) / (n_points - 1))
         if rhs.time_vectorized is None:
             with errstate(np):
                 rhs(self.t + h, self.y[:, None] + h * f0[:, None])
@@ -281,6 +282,7 @@ class WindowLoop:
         settings, end, n_steps = self.settings, self.t_bound, self.window
         if math.isinf(end):
             end = self.t + self.direction * FARTHEST * max(abs(self.t), self.h_next)
+            end = min(max(end, -LARGEST_TIME), LARGEST_TIME)
         if settings.window is not None or settings.initial_guess is not None:
             # here windows are counted in steps of the mesh, which the step size
             # wanted last turns into a length of time
@@ -318,11 +320,11 @@ class WindowLoop:
         n_converged, disc = result.n_converged, self.discretization
         result.cut(n_converged)
         mesh, x, K = result.mesh, result.x, disc.stages(result)
-        h = np.diff(mesh)
+        h = mesh[1:] - mesh[:-1]
         error = disc.error_norm(h, K, x[:, :-1], x[:, 1:], self.slope)
         wanted = self._wanted(h, error)
         n = prefix_below(error, 1.0)
-        if n > 0 and not np.all(np.isfinite(self._derivative(mesh[n], x[:, n]))):
+        if n > 0 and not np.isfinite(self._derivative(mesh[n], x[:, n])).all():
             n -= 1  # no step could start there
         if n < n_converged:
             left = mesh[n:]
@@ -397,10 +399,9 @@ class WindowLoop:
 
     def _wanted(self, h, error):
         """Step sizes that bring every error to AIM."""
-        error = np.where(np.isfinite(error), error, np.inf)
         factor = (error / AIM) ** self.discretization.error_exponent
-        wanted = np.abs(h) * np.clip(factor, SHRINK, STRETCH)
-        return np.minimum(wanted, self.settings.max_step)
+        factor = np.fmin(np.fmax(factor, SHRINK), STRETCH)  # SHRINK for NaN
+        return np.minimum(np.abs(h) * factor, self.settings.max_step)
 
     def _remesh(self, mesh, wanted):
         """Equidistribute; start with steps that grow from the last one's size."""

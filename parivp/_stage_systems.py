@@ -12,6 +12,7 @@ the end of the step unless that is the last stage, steps.
 """
 
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 from scipy.linalg import get_lapack_funcs
@@ -134,7 +135,7 @@ class TransformedStages:
         """Solve for the update, shape (n, p, N)."""
         n, p, n_steps = residual.shape
         s, tableau = self.tableau.n_stages, self.tableau
-        modes = _Modes(tableau, residual.dtype)
+        modes = _modes(tableau, residual.dtype)
         if self.inverses is None:
             self.inverses = self._invert(modes)
         R = residual[:, :s].transpose(2, 1, 0)  # (N, s, n)
@@ -209,7 +210,7 @@ class FactorizedStages:
         """Solve for the update, shape (n, p, N)."""
         n, p, n_steps = residual.shape
         s, tableau = self.tableau.n_stages, self.tableau
-        modes = _Modes(tableau, residual.dtype)
+        modes = _modes(tableau, residual.dtype)
         if self.solvers is None:
             self.solvers = [self._factorize(k, modes) for k in range(n_steps)]
         order = getattr(self.given, "order", np.arange(n))
@@ -295,6 +296,12 @@ class _Modes:
             term = weight * c * array
             total = total + (term.real if self.real else term)
         return total
+
+
+@lru_cache(maxsize=16)
+def _modes(tableau, dtype):
+    """Find the modes once for a tableau and a type."""
+    return _Modes(tableau, dtype)
 
 
 def _apply(matrices, vectors):

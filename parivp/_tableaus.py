@@ -89,7 +89,7 @@ class ExplicitTableau(ButcherTableau):
         """Whether the tableau has an error estimate."""
         return len(self.error_weights) > 0
 
-    @property
+    @cached_property
     def error_uses_end(self):
         """Whether the estimate needs the derivative at the step's end."""
         return bool(self.error_weights[:, -1].any())

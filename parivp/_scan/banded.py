@@ -4,6 +4,8 @@
 diagonal, hence a lower triangular band matrix with ``2 d - 1`` subdiagonals.
 """
 
+from functools import cache
+
 import numpy as np
 from scipy.linalg import get_lapack_funcs
 
@@ -18,7 +20,7 @@ def affine_scan_banded(xp, A, b):
     """Solve ``u_k = A_k u_{k-1} + b_k``, ``u_{-1} = 0`` by ``?tbtrs``."""
     A, u = np.asarray(A), np.array(b, order="C")
     n_steps, d = u.shape
-    (tbtrs,) = get_lapack_funcs(("tbtrs",), (A, u))
+    tbtrs = _tbtrs(u.dtype)
     piece = max(64, CACHED // (2 * d * d))
     for start in range(0, n_steps, piece):
         part = slice(start, start + piece)
@@ -28,14 +30,25 @@ def affine_scan_banded(xp, A, b):
     return u
 
 
+@cache
+def _tbtrs(dtype):
+    """LAPACK's routine for that type."""
+    return get_lapack_funcs("tbtrs", dtype=dtype)
+
+
 def _solve_piece(tbtrs, A, b):
     """Solve the recursion from zero, with the whole band in one matrix."""
     n_steps, d = b.shape
     band = np.zeros((2 * d, n_steps, d), dtype=b.dtype)
-    for i in range(d):
-        for j in range(d):
-            # entry (k, i) x (k - 1, j) lies on diagonal d + i - j
-            band[d + i - j, :-1, j] = A[1:, i, j]
+    # entry (k, i) x (k - 1, j) lies on diagonal d + i - j, as [i, j, k - 1] of a view
+    diagonal, step, entry = band.strides
+    np.ndarray(
+        (d, d, n_steps - 1),
+        band.dtype,
+        band,
+        offset=d * diagonal,
+        strides=(diagonal, entry - diagonal, step),
+    )[...] = A[1:].transpose(1, 2, 0)
     # in one contiguous piece: NumPy 2.4 negates strided float32 wrongly
     np.negative(band, out=band)
     u, info = tbtrs(
