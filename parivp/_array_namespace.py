@@ -8,12 +8,17 @@ cover is answered here.
 import contextlib
 
 import numpy as np
-from array_api_compat import array_namespace, is_numpy_namespace
+from array_api_compat import (
+    array_namespace,
+    is_cupy_namespace,
+    is_numpy_namespace,
+)
 
 __all__ = [
     "array_namespace",
     "backend_name",
     "errstate",
+    "is_cupy_namespace",
     "is_numpy_namespace",
     "running_max",
 ]

@@ -1,0 +1,520 @@
+// The affine recursion u_k = A_k u_{k-1} + b_k for all k, in one pass.
+//
+// Compiled for one number type and dimension at a time; the launch plan
+// (launch_plan.py) defines
+//
+//   REAL        float or double
+//   DIM         d, the dimension of the states
+//   PART        threads that share one chunk of steps, a power of two
+//   CHUNKS      chunks in a tile, a power of two
+//   CHUNK       steps in a chunk
+//   LOG_GROUP   log2 of the tiles in a group
+//   MIN_BLOCKS  blocks meant to be resident on a multiprocessor
+//
+// and, to be compared with what is computed here, SHARED_BYTES, the shared memory
+// it launches blocks with, and MAP_WORDS, the numbers of a map in global memory.
+//
+// Words. A *map* is a pair (A, b) that takes u to A u + b. Maps are composed by
+// combine(earlier, later) = (A2 A1, A2 b1 + b2), in this order throughout. One
+// block computes one *tile* of CHUNKS * CHUNK steps, which it holds in shared
+// memory; PART neighbouring threads, a *part*, compose the steps of one chunk,
+// each of them ROWS rows of the product. GROUP tiles are a *group*.
+//
+// Nodes. Partial products are those of a Fenwick tree. Where t has l trailing
+// ones in binary, node t is the map of the 2^l chunks (or tiles of a group) that
+// end with t, and it is made of chunk t itself and the nodes t - 1, t - 2, t - 4,
+// ..., t - 2^(l-1). With four chunks of maps a, b, c, d (later ones applied
+// later), written like products:
+//
+//   chunk      0     1      2      3
+//   node       a     ba     c      dcba = (dc)(ba)
+//   state      u     a u    ba u   c (ba u)      before the chunk
+//
+// Each state follows from an earlier one by a single node: the state before chunk
+// t + 1 is node t applied to the state before chunk t + 1 - 2^l. Which maps meet,
+// and in which order, depends on their numbers alone, so results are the same bit
+// by bit however blocks and threads are scheduled.
+//
+// Trajectories. Step k starts a trajectory where k is a multiple of `period`:
+// its state is b_k, or A_k u0 + b_k, whatever came before. A map that holds such
+// a step is constant; its A is neither used nor looked at, so that numbers that
+// are not finite never pass from one trajectory to the next.
+
+#ifndef SHARED_MEMORY
+#define SHARED_MEMORY(type, name) extern __shared__ __align__(16) type name[]
+#endif
+
+typedef long long step_t;
+
+constexpr int THREADS = CHUNKS * PART;
+constexpr int ROWS = (DIM + PART - 1) / PART;
+constexpr int TILE = CHUNKS * CHUNK;
+constexpr int GROUP = 1 << LOG_GROUP;
+constexpr int SQUARE = DIM * DIM;
+
+static_assert(PART <= DIM && PART <= 32 && (PART & (PART - 1)) == 0, "PART");
+static_assert(CHUNKS >= 2 && (CHUNKS & (CHUNKS - 1)) == 0, "CHUNKS");
+static_assert(DIM <= THREADS && LOG_GROUP <= THREADS && LOG_GROUP < 31, "LOG_GROUP");
+
+// Words of one chunk in shared memory. The stride between the chunks that a warp
+// reads at the same time is an odd number of words, or of 16 bytes where rows can be
+// read 16 bytes at a time: all banks take part either way.
+constexpr int WORDS_16 = 16 / (int)sizeof(REAL);
+__device__ constexpr int padded(int words)
+{
+    return DIM % 2 ? words | 1 : ((words + WORDS_16 - 1) / WORDS_16 | 1) * WORDS_16;
+}
+
+constexpr int CHUNK_A = padded(CHUNK * SQUARE);
+constexpr int CHUNK_B = padded(CHUNK * DIM);
+constexpr int MAP = (SQUARE + DIM + WORDS_16 - 1) / WORDS_16 * WORDS_16;
+constexpr int EXCHANGED = CHUNKS / 2 > LOG_GROUP ? CHUNKS / 2 : LOG_GROUP;
+
+constexpr int OFFSET_B = CHUNKS * CHUNK_A;
+constexpr int OFFSET_MAPS = (OFFSET_B + CHUNKS * CHUNK_B + WORDS_16 - 1) / WORDS_16 * WORDS_16;
+constexpr int OFFSET_STATES = OFFSET_MAPS + EXCHANGED * MAP;
+constexpr int SHARED_WORDS = OFFSET_STATES + CHUNKS * DIM;
+
+static_assert(SHARED_WORDS * sizeof(REAL) == SHARED_BYTES, "SHARED_BYTES");
+static_assert(MAP == MAP_WORDS, "MAP_WORDS");
+
+// Rows of a map that one thread holds: lane, lane + PART, lane + 2 PART, ...
+struct Rows {
+    REAL A[ROWS][DIM];
+    REAL b[ROWS];
+};
+
+// What a thread knows of its place.
+struct Place {
+    int thread, chunk, lane;
+    unsigned tile;      // number of the tile
+    step_t first;       // its first step
+    step_t chunk_first; // first step of the thread's chunk
+    step_t begin;       // first step of the trajectory that the chunk ends in
+};
+
+__device__ inline step_t trajectory_begin(step_t step, step_t period)
+{
+    return step - step % period;
+}
+
+__device__ inline int trailing_ones(unsigned number)
+{
+    int count = 0;
+    while (number >> count & 1)
+        ++count;
+    return count;
+}
+
+// Tiles are numbered in the order in which blocks start to run, so that a block
+// waits only for blocks that already run.
+__device__ inline Place find_place(unsigned *ticket, unsigned *drawn, step_t period)
+{
+    Place at;
+    at.thread = threadIdx.x;
+    at.chunk = at.thread / PART;
+    at.lane = at.thread % PART;
+    if (at.thread == 0)
+        *drawn = atomicAdd(ticket, 1u);
+    __syncthreads();
+    at.tile = *drawn;
+    at.first = (step_t)at.tile * TILE;
+    at.chunk_first = at.first + at.chunk * CHUNK;
+    at.begin = trajectory_begin(at.chunk_first + CHUNK - 1, period);
+    return at;
+}
+
+// ---- between global and shared memory --------------------------------------
+
+// One word, without waiting for it.
+__device__ inline void copy_async(REAL *to, const REAL *from)
+{
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+    asm volatile("cp.async.ca.shared.global [%0], [%1], %2;" ::"r"(
+                     (unsigned)__cvta_generic_to_shared(to)),
+                 "l"(from), "n"(sizeof(REAL))
+                 : "memory");
+#else
+    *to = *from;
+#endif
+}
+
+__device__ inline void wait_for_copies()
+{
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+    asm volatile("cp.async.wait_all;" ::: "memory");
+#endif
+}
+
+// Bring the tile to shared memory, neighbouring words by neighbouring threads.
+// Steps past the end become identities.
+__device__ inline void load_tile(const Place &at, const REAL *A, const REAL *b,
+                                 step_t n_steps, REAL *tile_A, REAL *tile_b)
+{
+    const step_t left = n_steps - at.first;
+    const int there = left < TILE ? (int)left : TILE;
+    A += at.first * SQUARE;
+    b += at.first * DIM;
+#pragma unroll 4
+    for (int i = at.thread; i < TILE * SQUARE; i += THREADS) {
+        REAL *to = tile_A + i / (CHUNK * SQUARE) * CHUNK_A + i % (CHUNK * SQUARE);
+        if (i < there * SQUARE)
+            copy_async(to, A + i);
+        else
+            *to = i % SQUARE % (DIM + 1) == 0;
+    }
+#pragma unroll 4
+    for (int i = at.thread; i < TILE * DIM; i += THREADS) {
+        REAL *to = tile_b + i / (CHUNK * DIM) * CHUNK_B + i % (CHUNK * DIM);
+        if (i < there * DIM)
+            copy_async(to, b + i);
+        else
+            *to = 0;
+    }
+    wait_for_copies();
+    __syncthreads();
+}
+
+// At the start of a trajectory, b_k becomes A_k u0 + b_k.
+__device__ inline void absorb_initial(const Place &at, const REAL *u0, step_t n_steps,
+                                      step_t period, const REAL *tile_A, REAL *tile_b)
+{
+    const step_t past = at.first + TILE < n_steps ? at.first + TILE : n_steps;
+    const step_t trajectory = (at.first + period - 1) / period;
+    const step_t until = (past + period - 1) / period;
+    for (step_t i = at.thread; i < (until - trajectory) * DIM; i += THREADS) {
+        const int row = i % DIM;
+        const step_t number = trajectory + i / DIM;
+        const int step = (int)(number * period - at.first);
+        const REAL *A = tile_A + step / CHUNK * CHUNK_A + step % CHUNK * SQUARE;
+        REAL *b = tile_b + step / CHUNK * CHUNK_B + step % CHUNK * DIM;
+        REAL sum = 0;
+        for (int j = 0; j < DIM; ++j)
+            sum += A[row * DIM + j] * u0[number * DIM + j];
+        b[row] += sum;
+    }
+    __syncthreads();
+}
+
+__device__ inline void store_tile(const Place &at, const REAL *tile_b, step_t n_steps,
+                                  REAL *u)
+{
+    __syncthreads();
+    const step_t left = n_steps - at.first;
+    const int there = left < TILE ? (int)left : TILE;
+    u += at.first * DIM;
+#pragma unroll 4
+    for (int i = at.thread; i < there * DIM; i += THREADS)
+        u[i] = tile_b[i / (CHUNK * DIM) * CHUNK_B + i % (CHUNK * DIM)];
+}
+
+// ---- composing maps ---------------------------------------------------------
+
+// combine(earlier, later), of which the thread holds rows of the later map:
+// (A2 A1, A2 b1 + b2), row by row.
+__device__ inline void combine(const REAL *earlier_A, const REAL *earlier_b, Rows &later)
+{
+    REAL A[ROWS][DIM];
+#pragma unroll
+    for (int i = 0; i < DIM; ++i) {
+        const REAL b_i = earlier_b[i];
+#pragma unroll
+        for (int q = 0; q < ROWS; ++q)
+            later.b[q] += later.A[q][i] * b_i;
+#pragma unroll
+        for (int j = 0; j < DIM; ++j) {
+            const REAL a_ij = earlier_A[i * DIM + j];
+#pragma unroll
+            for (int q = 0; q < ROWS; ++q)
+                A[q][j] = i == 0 ? later.A[q][i] * a_ij : A[q][j] + later.A[q][i] * a_ij;
+        }
+    }
+#pragma unroll
+    for (int q = 0; q < ROWS; ++q)
+#pragma unroll
+        for (int j = 0; j < DIM; ++j)
+            later.A[q][j] = A[q][j];
+}
+
+// The map of the thread's chunk, from its last step to its first, or to the first
+// of the trajectory that it ends in.
+__device__ inline Rows compose_chunk(const Place &at, const REAL *A, const REAL *b)
+{
+    Rows rows;
+    const step_t since = at.begin - at.chunk_first;
+    const int stop = since < 0 ? 0 : (int)since;
+    A += (CHUNK - 1) * SQUARE;
+    b += (CHUNK - 1) * DIM;
+#pragma unroll
+    for (int q = 0; q < ROWS; ++q) {
+        const int row = at.lane + q * PART;
+#pragma unroll
+        for (int j = 0; j < DIM; ++j)
+            rows.A[q][j] = row < DIM ? A[row * DIM + j] : 0;
+        rows.b[q] = row < DIM ? b[row] : 0;
+    }
+#pragma unroll 1
+    for (int k = CHUNK - 2; k >= stop; --k) {
+        A -= SQUARE;
+        b -= DIM;
+        combine(A, b, rows);
+    }
+    return rows;
+}
+
+__device__ inline void write_rows(const Rows &rows, int lane, REAL *map)
+{
+#pragma unroll
+    for (int q = 0; q < ROWS; ++q) {
+        const int row = lane + q * PART;
+        if (row < DIM) {
+#pragma unroll
+            for (int j = 0; j < DIM; ++j)
+                map[row * DIM + j] = rows.A[q][j];
+            map[SQUARE + row] = rows.b[q];
+        }
+    }
+}
+
+// From the maps of the chunks to the nodes of the tree over them. At level l the
+// chunks that end in 0 and l ones hand their node over, those that end in l + 1
+// ones take it in. With four chunks: level 0 makes ba and dc, level 1 dcba.
+__device__ inline void sweep_up(const Place &at, Rows &rows, REAL *maps)
+{
+#pragma unroll 1
+    for (int half = 1; half < CHUNKS; half *= 2) {
+        const int end = at.chunk & (2 * half - 1);
+        REAL *map = maps + at.chunk / (2 * half) * MAP;
+        if (end == half - 1)
+            write_rows(rows, at.lane, map);
+        __syncthreads();
+        const step_t node_first = at.chunk_first - (step_t)(half - 1) * CHUNK;
+        if (end == 2 * half - 1 && at.begin < node_first)
+            combine(map, map + SQUARE, rows);
+        __syncthreads();
+    }
+}
+
+// A u + b, for the rows that the thread holds.
+__device__ inline void apply_rows(const Rows &rows, bool constant, int lane,
+                                  const REAL *before, REAL *after)
+{
+#pragma unroll
+    for (int q = 0; q < ROWS; ++q) {
+        REAL sum = rows.b[q];
+        if (!constant)
+#pragma unroll
+            for (int j = 0; j < DIM; ++j)
+                sum += rows.A[q][j] * before[j];
+        if (lane + q * PART < DIM)
+            after[lane + q * PART] = sum;
+    }
+}
+
+// A row of A times u. Threads of a part take the columns in turn, each beginning
+// with another one, since whole rows may begin in the same bank.
+__device__ inline REAL row_times(const REAL *row, const REAL *u, int turn)
+{
+    REAL sum = 0;
+#pragma unroll
+    for (int i = 0; i < DIM; ++i) {
+        int j = i + (PART > 1 ? turn : 0);
+        if (PART > 1 && j >= DIM)
+            j -= DIM;
+        sum += row[j] * u[j];
+    }
+    return sum;
+}
+
+// From the state before the tile to the states before all of its chunks, at first
+// the distant ones. With four chunks: level 1 gives the state before chunk 2 by
+// node ba, level 0 those before chunks 1 and 3 by the nodes a and c.
+__device__ inline void sweep_down(const Place &at, const Rows &rows, REAL *states)
+{
+#pragma unroll 1
+    for (int half = CHUNKS / 2; half > 0; half /= 2) {
+        if ((at.chunk & (2 * half - 1)) == half - 1) {
+            const step_t node_first = at.chunk_first - (step_t)(half - 1) * CHUNK;
+            apply_rows(rows, at.begin >= node_first, at.lane,
+                       states + (at.chunk + 1 - half) * DIM,
+                       states + (at.chunk + 1) * DIM);
+        }
+        __syncthreads();
+    }
+}
+
+// With the state before the chunk known, its steps one by one: b_k gives way to
+// u_k. This takes d^2 operations a step where composing takes d^3.
+__device__ inline void replay_chunk(const Place &at, const REAL *before, const REAL *A,
+                                    REAL *b, step_t period)
+{
+    step_t phase = at.chunk_first % period;
+#pragma unroll 1
+    for (int k = 0; k < CHUNK; ++k) {
+        REAL sums[ROWS];
+#pragma unroll
+        for (int q = 0; q < ROWS; ++q) {
+            const int row = at.lane + q * PART;
+            sums[q] = row < DIM && phase != 0
+                          ? b[row] + row_times(A + row * DIM, before, at.lane)
+                          : 0;
+        }
+        if (phase != 0)
+#pragma unroll
+            for (int q = 0; q < ROWS; ++q)
+                if (at.lane + q * PART < DIM)
+                    b[at.lane + q * PART] = sums[q];
+        if (PART > 1)
+            __syncwarp();
+        phase = phase + 1 == period ? 0 : phase + 1;
+        before = b;
+        A += SQUARE;
+        b += DIM;
+    }
+}
+
+// ---- between tiles ----------------------------------------------------------
+
+// What all threads of the block have written before is visible to whoever sees
+// the flag.
+__device__ inline void publish(const Place &at, volatile unsigned *flag)
+{
+    __threadfence();
+    __syncthreads();
+    if (at.thread == 0)
+        *flag = 1;
+}
+
+__device__ inline void wait_for(volatile const unsigned *flag)
+{
+    while (*flag == 0)
+        __nanosleep(32);
+    __threadfence();
+}
+
+// The tile whose node covers the tiles that bit `level` of `tile` stands for.
+__device__ inline unsigned node_of_bit(unsigned tile, int level)
+{
+    return (tile >> level << level) - 1;
+}
+
+// Wait for the nodes of the bits in `wanted` and bring them to shared memory; all
+// at once, since each look at global memory takes most of a microsecond.
+__device__ inline void gather_nodes(const Place &at, unsigned wanted,
+                                    const unsigned *published,
+                                    volatile const REAL *nodes, REAL *maps)
+{
+    if (wanted == 0)
+        return;
+    if (at.thread < LOG_GROUP && wanted >> at.thread & 1)
+        wait_for(published + node_of_bit(at.tile, at.thread));
+    __syncthreads();
+    for (int i = at.thread; i < LOG_GROUP * MAP; i += THREADS)
+        if (wanted >> (i / MAP) & 1)
+            maps[i] = nodes[(step_t)node_of_bit(at.tile, i / MAP) * MAP + i % MAP];
+    __syncthreads();
+}
+
+// Complete the tile's node and hand it to the tiles that follow. The last part
+// holds the map of the whole tile.
+__device__ inline void publish_node(const Place &at, Rows &rows, unsigned *published,
+                                    REAL *nodes, REAL *maps)
+{
+    const unsigned in_group = at.tile % GROUP;
+    const int levels = trailing_ones(in_group);
+    gather_nodes(at, (1u << levels) - 1, published, nodes, maps);
+    if (at.chunk == CHUNKS - 1) {
+#pragma unroll 1
+        for (int l = 0; l < levels; ++l) {
+            const step_t node_first = at.first - (step_t)((1 << l) - 1) * TILE;
+            if (at.begin < node_first)
+                combine(maps + l * MAP, maps + l * MAP + SQUARE, rows);
+        }
+        write_rows(rows, at.lane, nodes + (step_t)at.tile * MAP);
+    }
+    publish(at, published + at.tile);
+}
+
+// The state before the tile, to `states`. From group to group it passes in a
+// chain, of which a link is no more than one node applied to one state; within a
+// group it takes as many nodes as the tile's number has ones.
+__device__ inline void find_state(const Place &at, const Rows &rows, step_t period,
+                                  unsigned *published, const REAL *nodes,
+                                  unsigned *handed, REAL *group_states,
+                                  REAL *maps, REAL *states)
+{
+    const unsigned group = at.tile / GROUP, in_group = at.tile % GROUP;
+    const unsigned own = (1u << trailing_ones(in_group)) - 1;
+    gather_nodes(at, in_group & ~own, published, nodes, maps);
+    if (at.thread == 0 && group > 0)
+        wait_for(handed + group - 1);
+    __syncthreads();
+    if (at.thread < DIM) {
+        volatile const REAL *state = group_states + (step_t)(group - 1) * DIM;
+        states[at.thread] = group > 0 ? state[at.thread] : 0;
+    }
+    __syncthreads();
+    if (in_group == GROUP - 1) {
+        if (at.chunk == CHUNKS - 1)
+            apply_rows(rows, at.begin >= (step_t)group * GROUP * TILE, at.lane, states,
+                       group_states + (step_t)group * DIM);
+        publish(at, handed + group);
+    }
+    for (int l = LOG_GROUP - 1; l >= 0; --l) {
+        if (!(in_group >> l & 1))
+            continue;
+        const step_t past = (step_t)(node_of_bit(at.tile, l) + 1) * TILE;
+        const step_t node_first = past - (step_t)TILE * (1 << l);
+        const REAL *map = maps + l * MAP;
+        REAL state = 0;
+        if (at.thread < DIM) {
+            state = map[SQUARE + at.thread];
+            if (trajectory_begin(past - 1, period) < node_first)
+                state += row_times(map + at.thread * DIM, states, at.lane);
+        }
+        __syncthreads();
+        if (at.thread < DIM)
+            states[at.thread] = state;
+        __syncthreads();
+    }
+}
+
+// ---- the kernel -------------------------------------------------------------
+
+// A (n_steps, d, d), b and u (n_steps, d), u0 (n_steps / period, d) or null.
+// `scratch` has MAP words for each tile and d words for each group, `flags` one
+// word, which is the ticket, then one for each tile and one for each group, all
+// of them zero.
+//
+// Example: d = 1, A = 2, b = 1, two chunks of two steps in a tile, two tiles in a
+// group, eight steps. Chunks are the maps 4 u + 3, tiles 16 u + 15. Tile 0 starts
+// from 0: its chunks start from 0 and 4*0 + 3, it gives 1 3 7 15. Tile 1 takes
+// the node of tile 0, 16*0 + 15: its chunks start from 15 and 4*15 + 3, it gives
+// 31 63 127 255, and its node, (16 u + 15) after (16 u + 15), gives 255 to the
+// next group.
+extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS)
+    affine_scan(const REAL *A, const REAL *b, const REAL *u0, REAL *u, step_t n_steps,
+                step_t period, REAL *scratch, unsigned *flags)
+{
+    SHARED_MEMORY(REAL, memory);
+    REAL *tile_A = memory, *tile_b = memory + OFFSET_B;
+    REAL *maps = memory + OFFSET_MAPS, *states = memory + OFFSET_STATES;
+
+    const step_t n_tiles = gridDim.x;
+    REAL *nodes = scratch, *group_states = scratch + n_tiles * MAP;
+    unsigned *published = flags + 1, *handed = flags + 1 + n_tiles;
+
+    const Place at = find_place(flags, (unsigned *)maps, period);
+    REAL *chunk_A = tile_A + at.chunk * CHUNK_A, *chunk_b = tile_b + at.chunk * CHUNK_B;
+
+    load_tile(at, A, b, n_steps, tile_A, tile_b);
+    if (u0)
+        absorb_initial(at, u0, n_steps, period, tile_A, tile_b);
+    Rows rows = compose_chunk(at, chunk_A, chunk_b);
+    sweep_up(at, rows, maps);
+    publish_node(at, rows, published, nodes, maps);
+    find_state(at, rows, period, published, nodes, handed, group_states, maps, states);
+    sweep_down(at, rows, states);
+    replay_chunk(at, states + at.chunk * DIM, chunk_A, chunk_b, period);
+    store_tile(at, tile_b, n_steps, u);
+}

@@ -1,0 +1,174 @@
+"""How the CUDA affine scan is cut into blocks and threads: plain arithmetic.
+
+A *tile* of steps is what one block holds in shared memory. Its size is a balance:
+large tiles mean few partial results between blocks, small ones several blocks on
+a multiprocessor, of which one computes while another waits for memory.
+"""
+
+import dataclasses
+
+__all__ = ["MAX_DIM", "LaunchPlan", "plan_launch"]
+
+MAX_DIM = 16
+
+# Shared memory of a multiprocessor of compute capability 9.0, of which each block
+# takes 1 KiB more than it asks for; and what a block of any device from 7.0 may
+# have. CUDA C++ Programming Guide, "Compute Capabilities".
+SHARED_PER_MULTIPROCESSOR = 228 * 1024
+RESERVED_PER_BLOCK = 1024
+SHARED_PER_BLOCK = 64 * 1024
+RESIDENT_BLOCKS = 3
+
+# Tiles whose nodes form a tree; its last one hands the state to the next group. A
+# group should take longer to read than a state takes from one block to another
+# (about 1.5 microseconds, or 5 MB at 3.35 TB/s).
+LOG_GROUP = 6
+
+MAX_GRID = 2**31 - 1
+
+# By dimension: threads that share a chunk of steps, and chunks in a tile. A thread
+# holds whole maps in registers up to d = 3, beyond it about two rows of one.
+PARTS = (0, 1, 1, 1, 2, 4, 4, 4, 4, 8, 8, 8, 8, 8, 8, 8, 8)
+CHUNKS = (0, 256, 256, 128, 64, 32, 32, 32, 32, 16, 16, 16, 16, 8, 8, 8, 8)
+
+
+@dataclasses.dataclass(frozen=True)
+class LaunchPlan:
+    """A way to cut a scan of one dimension and number type into tiles.
+
+    Attributes
+    ----------
+    d : int
+        Dimension of the states.
+    itemsize : int
+        Bytes of a number, 4 or 8.
+    part : int
+        Threads that share a chunk.
+    chunks : int
+        Chunks in a tile.
+    chunk : int
+        Steps in a chunk.
+    log_group : int
+        Binary logarithm of the number of tiles in a group.
+    """
+
+    d: int
+    itemsize: int
+    part: int
+    chunks: int
+    chunk: int
+    log_group: int = LOG_GROUP
+
+    @property
+    def threads(self):
+        """Threads in a block."""
+        return self.part * self.chunks
+
+    @property
+    def tile(self):
+        """Steps in a tile."""
+        return self.chunks * self.chunk
+
+    @property
+    def map_words(self):
+        """Numbers in a map, ``A`` and ``b``, to the next multiple of 16 bytes."""
+        return _round_up(self.d * self.d + self.d, 16 // self.itemsize)
+
+    @property
+    def shared_bytes(self):
+        """Dynamic shared memory of a block: the tile, maps in exchange, states."""
+        d = self.d
+        words = self.chunks * self._padded(self.chunk * d * d)
+        words += self.chunks * self._padded(self.chunk * d)
+        words = _round_up(words, 16 // self.itemsize)
+        words += max(self.chunks // 2, self.log_group) * self.map_words
+        return (words + self.chunks * d) * self.itemsize
+
+    @property
+    def macros(self):
+        """Names and values that the source is compiled with."""
+        return {
+            "REAL": {4: "float", 8: "double"}[self.itemsize],
+            "DIM": self.d,
+            "PART": self.part,
+            "CHUNKS": self.chunks,
+            "CHUNK": self.chunk,
+            "LOG_GROUP": self.log_group,
+            "MIN_BLOCKS": self.resident_blocks,
+            "SHARED_BYTES": self.shared_bytes,
+            "MAP_WORDS": self.map_words,
+        }
+
+    @property
+    def resident_blocks(self):
+        """Blocks that a multiprocessor of compute capability 9.0 has room for."""
+        fitting = SHARED_PER_MULTIPROCESSOR // (self.shared_bytes + RESERVED_PER_BLOCK)
+        return max(1, min(RESIDENT_BLOCKS, fitting))
+
+    def tiles(self, n_steps):
+        """Blocks that `n_steps` steps take."""
+        tiles = -(-n_steps // self.tile)
+        if tiles > MAX_GRID:
+            raise ValueError(
+                f"The number of steps is expected to be at most {MAX_GRID * self.tile}, "
+                f"but actually is {n_steps}."
+            )
+        return tiles
+
+    def groups(self, n_steps):
+        """Groups of tiles, the last of which may be incomplete."""
+        return -(-self.tiles(n_steps) >> self.log_group)
+
+    def _padded(self, words):
+        """Stride between chunks in shared memory; as in the kernel's source."""
+        if self.d % 2:
+            return words | 1
+        words_16 = 16 // self.itemsize
+        return (-(-words // words_16) | 1) * words_16
+
+
+def plan_launch(d, itemsize, shared_limit=None):
+    """Plan a scan for a dimension and a number type.
+
+    Parameters
+    ----------
+    d : int
+        Dimension of the states, 1 to 16.
+    itemsize : int
+        Bytes of a number, 4 or 8.
+    shared_limit : int, optional
+        Shared memory that a block may have at most, in bytes.
+
+    Returns
+    -------
+    plan : LaunchPlan
+        The plan with the longest chunks that leave room for `RESIDENT_BLOCKS`
+        blocks on a multiprocessor.
+
+    Raises
+    ------
+    ValueError
+        If there is no kernel for `d`, or not even chunks of one step fit.
+    """
+    if not 1 <= d <= MAX_DIM:
+        raise ValueError(
+            f"`d` is expected to be in 1, ..., {MAX_DIM}, but actually is {d}."
+        )
+    budget = SHARED_PER_MULTIPROCESSOR // RESIDENT_BLOCKS - RESERVED_PER_BLOCK
+    if shared_limit is not None:
+        budget = min(budget, shared_limit)
+    plan = LaunchPlan(d, itemsize, PARTS[d], CHUNKS[d], chunk=1)
+    if plan.shared_bytes > budget:
+        raise ValueError(
+            f"`shared_limit` is expected to be at least {plan.shared_bytes} for "
+            f"d = {d}, but actually is {shared_limit}."
+        )
+    while True:
+        longer = dataclasses.replace(plan, chunk=plan.chunk + 1)
+        if longer.shared_bytes > budget:
+            return plan
+        plan = longer
+
+
+def _round_up(n, multiple):
+    return -(-n // multiple) * multiple

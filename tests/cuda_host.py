@@ -1,0 +1,106 @@
+"""The CUDA kernel of the affine scan, built by g++ and run on the CPU."""
+
+import ctypes
+import functools
+import math
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from parivp._scan.cuda import kernel_source
+
+HERE = Path(__file__).parent
+COMPILER = shutil.which("g++")
+GUARD = 64
+
+
+class KernelError(Exception):
+    """What the shim found wrong with a launch."""
+
+
+class HostKernel:
+    """The kernel for one launch plan, as a function of NumPy arrays.
+
+    Parameters
+    ----------
+    plan : LaunchPlan
+        The plan to compile for.
+    source : str, optional
+        The kernel's source, if it is to be another one than the package's.
+    """
+
+    def __init__(self, plan, source=None):
+        self.plan = plan
+        self.library = ctypes.CDLL(_build(plan, source or kernel_source()))
+        self.library.run.restype = ctypes.c_char_p
+
+    def __call__(self, A, b, u0=None, resident=4, seed=0):
+        """Launch the kernel; raise `KernelError` for what the shim finds wrong."""
+        plan = self.plan
+        n_steps, period = math.prod(b.shape[:-1]), b.shape[-2]
+        tiles, groups = plan.tiles(n_steps), plan.groups(n_steps)
+        u = guarded(b.shape, b.dtype, np.nan)
+        scratch = guarded(tiles * plan.map_words + groups * plan.d, b.dtype, np.nan)
+        flags = guarded(1 + tiles + groups, np.uint32, 0)
+        arrays = [np.ascontiguousarray(x) for x in (A, b)]
+        arrays.append(None if u0 is None else np.ascontiguousarray(u0))
+        message = self.library.run(
+            *(address(x) for x in (*arrays, u)),
+            *(ctypes.c_longlong(n_steps), ctypes.c_longlong(period)),
+            *(address(x) for x in (scratch, flags)),
+            *(ctypes.c_uint(x) for x in (tiles, resident, seed)),
+        )
+        if message:
+            raise KernelError(message.decode())
+        for array in (u, scratch, flags):
+            if not guards_hold(array):
+                raise KernelError("wrote outside an array")
+        return u.copy()
+
+
+def address(array):
+    return None if array is None else ctypes.c_void_p(array.ctypes.data)
+
+
+def guarded(shape, dtype, fill):
+    """Array in the middle of a larger one of sevens."""
+    size = math.prod(np.atleast_1d(shape))
+    array = np.full(size + 2 * GUARD, 7, dtype)[GUARD:-GUARD].reshape(shape)
+    array[...] = fill
+    return array
+
+
+def guards_hold(array):
+    whole = array
+    while whole.base is not None:
+        whole = whole.base
+    return np.all(whole[:GUARD] == 7) and np.all(whole[-GUARD:] == 7)
+
+
+@functools.cache
+def build_folder():
+    return tempfile.TemporaryDirectory(prefix="cuda_host_")
+
+
+@functools.cache
+def _build(plan, source):
+    folder = Path(tempfile.mkdtemp(dir=build_folder().name))
+    kernel, library = folder / "kernel.cu", folder / "kernel.so"
+    kernel.write_text(source)
+    options = ["-std=c++14", "-O1", "-w", "-shared", "-fPIC", f"-I{HERE}"]
+    macros = [f"-D{name}={value}" for name, value in plan.macros.items()]
+    macros.append(f'-DKERNEL="{kernel}"')
+    command = [
+        COMPILER,
+        *options,
+        *macros,
+        "-o",
+        library,
+        HERE / "affine_scan_host.cpp",
+    ]
+    built = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+    return str(library)

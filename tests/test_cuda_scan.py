@@ -1,0 +1,255 @@
+"""The CUDA kernel of the affine scan, run on the CPU by fibers."""
+
+import faulthandler
+import os
+import re
+import signal
+import warnings
+
+import numpy as np
+import pytest
+from cuda_host import COMPILER, HostKernel, KernelError
+from hypothesis import given
+from hypothesis import strategies as st
+from test_affine_scan import assert_meets_loop, problem
+
+from parivp._scan.cuda import kernel_source
+from parivp._scan.launch_plan import MAX_DIM, LaunchPlan, plan_launch
+
+pytestmark = pytest.mark.skipif(COMPILER is None, reason="there is no g++")
+
+# d, part, chunks, chunk, log_group: small tiles, so that few steps make many
+SMALL_SHAPES = [
+    (1, 1, 32, 2, 2),
+    (1, 1, 4, 1, 3),
+    (2, 1, 8, 3, 3),
+    (2, 2, 32, 1, 1),
+    (3, 1, 64, 5, 6),
+    (3, 2, 16, 1, 0),
+    (4, 2, 4, 3, 2),
+    (4, 4, 8, 2, 4),
+    (5, 4, 2, 4, 1),
+    (7, 2, 8, 1, 3),
+    (9, 8, 2, 5, 2),
+    (16, 8, 4, 2, 1),
+    (16, 16, 8, 1, 2),
+]
+LENGTHS = (1, 2, 31, 32, 33, 1000, 4097)
+
+
+def plan_of(shape, itemsize=8):
+    d, part, chunks, chunk, log_group = shape
+    return LaunchPlan(d, itemsize, part, chunks, chunk, log_group)
+
+
+def exact_problem(shape, d, dtype, seed=0):
+    """Maps whose products, which depend on their order, are computed exactly.
+
+    Matrices are permutations with signs, inhomogeneities small integers.
+    """
+    rng = np.random.default_rng(seed)
+    columns = np.argsort(rng.random((*shape, d)), axis=-1)
+    signs = rng.choice([-1.0, 1.0], size=(*shape, d))
+    A = signs[..., None] * (columns[..., None] == np.arange(d))
+    b = rng.integers(-9, 10, size=(*shape, d))
+    u0 = rng.integers(-9, 10, size=(*shape[:-1], d))
+    return A.astype(dtype), b.astype(dtype), u0.astype(dtype)
+
+
+def exact_loop(A, b, u0=None):
+    u = np.zeros(b.shape, dtype=b.dtype)
+    previous = np.zeros_like(b[..., 0, :]) if u0 is None else u0
+    for k in range(b.shape[-2]):
+        previous = (A[..., k, :, :] @ previous[..., None])[..., 0] + b[..., k, :]
+        u[..., k, :] = previous
+    return u
+
+
+def find_bug(plan, source):
+    """Run a kernel in many orders; what goes wrong, or an empty string."""
+    kernel = HostKernel(plan, source)
+    A, b, u0 = exact_problem((3, 400), plan.d, np.float64)
+    expected = exact_loop(A, b, u0)
+
+    def run():
+        for seed in range(12):
+            for resident in (1, 3):
+                try:
+                    u = kernel(A, b, u0, resident, seed)
+                except KernelError as error:
+                    return str(error)
+                if not np.array_equal(u, expected):
+                    return "wrong numbers"
+        return ""
+
+    return in_child(run)
+
+
+def in_child(function):
+    """The string that a function returns in a process that it may well crash."""
+    read, write = os.pipe()
+    with warnings.catch_warnings():
+        # the child runs on in one thread and needs none of the others
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        faulthandler.disable()
+        signal.alarm(60)
+        os.write(write, function().encode())
+        os._exit(0)
+    os.close(write)
+    with os.fdopen(read) as answer:
+        text = answer.read()
+    _, status = os.waitpid(child, 0)
+    return text if status == 0 else f"crash with status {status}"
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("d", range(1, MAX_DIM + 1))
+def test_every_kernel(d, dtype):
+    """The kernels as they are launched on a device, over three tiles."""
+    plan = plan_launch(d, np.dtype(dtype).itemsize)
+    kernel = HostKernel(plan)
+    n_steps = 2 * plan.tile + plan.chunk + 1
+    A, b, u0 = exact_problem((n_steps,), d, dtype)
+    np.testing.assert_array_equal(kernel(A, b, u0), exact_loop(A, b, u0))
+    A, b, u0 = problem(n_steps, d, dtype)
+    assert_meets_loop(kernel(A, b, u0, seed=2), A, b, u0)
+
+
+@pytest.mark.parametrize("n_steps", LENGTHS)
+@pytest.mark.parametrize("shape", SMALL_SHAPES)
+def test_awkward_lengths(shape, n_steps):
+    d = shape[0]
+    A, b, u0 = exact_problem((n_steps,), d, np.float64)
+    u = HostKernel(plan_of(shape))(A, b, u0, seed=2)
+    np.testing.assert_array_equal(u, exact_loop(A, b, u0))
+
+
+launches = st.fixed_dictionaries(
+    {"resident": st.integers(1, 9), "seed": st.integers(0, 2**31)}
+)
+
+
+@given(
+    shape=st.sampled_from(SMALL_SHAPES),
+    dtype=st.sampled_from([np.float32, np.float64]),
+    batch=st.sampled_from([(), (1,), (2,), (7,), (40,)]),
+    n_steps=st.integers(1, 100),
+    with_u0=st.booleans(),
+    launch=launches,
+)
+def test_exact_maps(shape, dtype, batch, n_steps, with_u0, launch):
+    d = shape[0]
+    A, b, u0 = exact_problem((*batch, n_steps), d, dtype, seed=n_steps)
+    u0 = u0 if with_u0 else None
+    u = HostKernel(plan_of(shape, np.dtype(dtype).itemsize))(A, b, u0, **launch)
+    np.testing.assert_array_equal(u, exact_loop(A, b, u0))
+
+
+@given(
+    shape=st.sampled_from(SMALL_SHAPES),
+    dtype=st.sampled_from([np.float32, np.float64]),
+    n_steps=st.integers(1, 1500),
+    with_u0=st.booleans(),
+    launch=launches,
+)
+def test_random_maps(shape, dtype, n_steps, with_u0, launch):
+    """Against the loop; and the same bit by bit in another order of blocks."""
+    A, b, u0 = problem(n_steps, shape[0], dtype, seed=n_steps)
+    u0 = u0 if with_u0 else None
+    kernel = HostKernel(plan_of(shape, np.dtype(dtype).itemsize))
+    u = kernel(A, b, u0, **launch)
+    assert_meets_loop(u, A, b, u0)
+    np.testing.assert_array_equal(kernel(A, b, u0), u)
+
+
+@pytest.mark.parametrize("n_steps", [1, 5, 24, 30])
+@pytest.mark.parametrize("shape", [(2, 1, 8, 3, 3), (5, 4, 2, 4, 1)])
+def test_nan_stays_in_its_trajectory_behind_its_step(shape, n_steps):
+    kernel = HostKernel(plan_of(shape))
+    A, b, u0 = exact_problem((9, n_steps), shape[0], np.float64)
+    clean = kernel(A, b, u0)
+    A[4, n_steps // 2], b[4, n_steps // 2] = np.inf, np.nan
+    u = kernel(A, b, u0)
+    assert np.isnan(u[4, n_steps // 2 :]).all()
+    u[4, n_steps // 2 :] = clean[4, n_steps // 2 :]
+    np.testing.assert_array_equal(u, clean)
+
+
+def test_first_matrix_acts_on_the_initial_state_only():
+    kernel = HostKernel(plan_of((2, 1, 8, 3, 3)))
+    A, b, _ = exact_problem((9, 17), 2, np.float64)
+    expected = kernel(A, b)
+    A[:, 0] = np.nan
+    np.testing.assert_array_equal(kernel(A, b), expected)
+
+
+# ---- bugs planted into the source are found ---------------------------------
+
+BUG_SHAPE = (3, 2, 32, 2, 2)  # two warps
+
+
+def replaced(*substitutions):
+    """The kernel's source with pieces replaced, each of which it must hold."""
+    source = kernel_source()
+    for old, new in substitutions:
+        assert old in source
+        source = source.replace(old, new)
+    return source
+
+
+def barriers():
+    return [found.span() for found in re.finditer(r"__sync\w+\(\);", kernel_source())]
+
+
+def test_no_bug_is_found_in_the_kernel_itself():
+    assert find_bug(plan_of(BUG_SHAPE), kernel_source()) == ""
+
+
+@pytest.mark.parametrize("number", range(len(barriers())))
+def test_every_barrier_is_missed(number):
+    source = kernel_source()
+    start, end = barriers()[number]
+    assert find_bug(plan_of(BUG_SHAPE), source[:start] + ";" + source[end:])
+
+
+SWAPPED_IN_CHUNKS = (
+    ("    A += (CHUNK - 1) * SQUARE;\n    b += (CHUNK - 1) * DIM;\n", ""),
+    ("        A -= SQUARE;\n        b -= DIM;\n", "        A += SQUARE;\n b += DIM;\n"),
+)
+PLANTED = {
+    "operands swapped": (SWAPPED_IN_CHUNKS, "wrong numbers"),
+    "matrix transposed": ([("A[i * DIM + j]", "A[j * DIM + i]")], "wrong numbers"),
+    "no ticket": ([("atomicAdd(ticket, 1u)", "blockIdx.x")], "deadlock"),
+    "flag never set": ([("*flag = 1;", ";")], "deadlock"),
+    "early return": (
+        [
+            (
+                "    load_tile(at,",
+                "    if (at.chunk_first >= n_steps)\n return;\nload_tile(at,",
+            )
+        ],
+        "divergence",
+    ),
+    "barrier in a branch": (
+        [("    wait_for_copies();", "    if (at.thread < 3)\n    __syncthreads();")],
+        "divergence",
+    ),
+    "write past shared memory": (
+        [("states + (at.chunk + 1) * DIM", "states + (at.chunk + 2) * DIM")],
+        "outside its shared",
+    ),
+    "write past the end": (
+        [("i < there * DIM; i +=", "i < TILE * DIM; i +=")],
+        "outside",
+    ),
+    "constant maps composed": ([(" && at.begin < node_first)", ")")], "wrong numbers"),
+}
+
+
+@pytest.mark.parametrize("bug", PLANTED)
+def test_planted_bug_is_found(bug):
+    substitutions, message = PLANTED[bug]
+    found = find_bug(plan_of(BUG_SHAPE), replaced(*substitutions))
+    assert message in found
