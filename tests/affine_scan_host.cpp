@@ -3,11 +3,10 @@
 #include KERNEL
 
 extern "C" const char *run(const REAL *A, const REAL *b, const REAL *u0, REAL *u,
-                           long long n_steps, long long period, REAL *scratch,
-                           unsigned *flags, unsigned grid, unsigned resident,
-                           unsigned seed)
+                           long long n_steps, long long period, void *scratch,
+                           unsigned grid, unsigned resident, unsigned seed)
 {
     return shim::launch(grid, THREADS, SHARED_BYTES, resident, seed, [=] {
-        affine_scan(A, b, u0, u, n_steps, period, scratch, flags);
+        affine_scan(A, b, u0, u, n_steps, period, scratch);
     });
 }

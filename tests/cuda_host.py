@@ -41,21 +41,19 @@ class HostKernel:
         """Launch the kernel; raise `KernelError` for what the shim finds wrong."""
         plan = self.plan
         n_steps, period = math.prod(b.shape[:-1]), b.shape[-2]
-        tiles, groups = plan.tiles(n_steps), plan.groups(n_steps)
         u = guarded(b.shape, b.dtype, np.nan)
-        scratch = guarded(tiles * plan.map_words + groups * plan.d, b.dtype, np.nan)
-        flags = guarded(1 + tiles + groups, np.uint32, 0)
+        scratch = guarded(plan.scratch_bytes(n_steps), np.uint8, 255)
         arrays = [np.ascontiguousarray(x) for x in (A, b)]
         arrays.append(None if u0 is None else np.ascontiguousarray(u0))
         message = self.library.run(
             *(address(x) for x in (*arrays, u)),
             *(ctypes.c_longlong(n_steps), ctypes.c_longlong(period)),
-            *(address(x) for x in (scratch, flags)),
-            *(ctypes.c_uint(x) for x in (tiles, resident, seed)),
+            address(scratch),
+            *(ctypes.c_uint(x) for x in (plan.tiles(n_steps), resident, seed)),
         )
         if message:
             raise KernelError(message.decode())
-        for array in (u, scratch, flags):
+        for array in (u, scratch):
             if not guards_hold(array):
                 raise KernelError("wrote outside an array")
         return u.copy()
@@ -90,7 +88,7 @@ def _build(plan, source):
     folder = Path(tempfile.mkdtemp(dir=build_folder().name))
     kernel, library = folder / "kernel.cu", folder / "kernel.so"
     kernel.write_text(source)
-    options = ["-std=c++14", "-O1", "-w", "-shared", "-fPIC", f"-I{HERE}"]
+    options = ["-std=c++17", "-O1", "-w", "-shared", "-fPIC", f"-I{HERE}"]
     macros = [f"-D{name}={value}" for name, value in plan.macros.items()]
     macros.append(f'-DKERNEL="{kernel}"')
     command = [

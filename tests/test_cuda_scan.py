@@ -222,7 +222,14 @@ PLANTED = {
     "operands swapped": (SWAPPED_IN_CHUNKS, "wrong numbers"),
     "matrix transposed": ([("A[i * DIM + j]", "A[j * DIM + i]")], "wrong numbers"),
     "no ticket": ([("atomicAdd(ticket, 1u)", "blockIdx.x")], "deadlock"),
-    "flag never set": ([("*flag = 1;", ";")], "deadlock"),
+    "nothing handed over": (
+        [("    *to = word.bits ==", "    word.bits ==")],
+        "deadlock",
+    ),
+    "state not waited for": (
+        [("while (seen == NOT_YET)", "while (false)")],
+        "wrong numbers",
+    ),
     "early return": (
         [
             (
@@ -237,7 +244,7 @@ PLANTED = {
         "divergence",
     ),
     "write past shared memory": (
-        [("states + (at.chunk + 1) * DIM", "states + (at.chunk + 2) * DIM")],
+        [("states[(at.chunk + 1) * DIM", "states[(at.chunk + 2) * DIM")],
         "outside its shared",
     ),
     "write past the end": (

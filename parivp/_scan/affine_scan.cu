@@ -11,8 +11,8 @@
 //   LOG_GROUP   log2 of the tiles in a group
 //   MIN_BLOCKS  blocks meant to be resident on a multiprocessor
 //
-// and, to be compared with what is computed here, SHARED_BYTES, the shared memory
-// it launches blocks with, and MAP_WORDS, the numbers of a map in global memory.
+// and SHARED_BYTES, the shared memory of a block, which has to be what is computed
+// here.
 //
 // Words. A *map* is a pair (A, b) that takes u to A u + b. Maps are composed by
 // combine(earlier, later) = (A2 A1, A2 b1 + b2), in this order throughout. One
@@ -54,7 +54,7 @@ constexpr int SQUARE = DIM * DIM;
 
 static_assert(PART <= DIM && PART <= 32 && (PART & (PART - 1)) == 0, "PART");
 static_assert(CHUNKS >= 2 && (CHUNKS & (CHUNKS - 1)) == 0, "CHUNKS");
-static_assert(DIM <= THREADS && LOG_GROUP <= THREADS && LOG_GROUP < 31, "LOG_GROUP");
+static_assert(DIM <= THREADS && LOG_GROUP < 31, "LOG_GROUP");
 
 // Words of one chunk in shared memory. The stride between the chunks that a warp
 // reads at the same time is an odd number of words, or of 16 bytes where rows can be
@@ -67,7 +67,8 @@ __device__ constexpr int padded(int words)
 
 constexpr int CHUNK_A = padded(CHUNK * SQUARE);
 constexpr int CHUNK_B = padded(CHUNK * DIM);
-constexpr int MAP = (SQUARE + DIM + WORDS_16 - 1) / WORDS_16 * WORDS_16;
+constexpr int MAP_WORDS = SQUARE + DIM;
+constexpr int MAP = (MAP_WORDS + WORDS_16 - 1) / WORDS_16 * WORDS_16;
 constexpr int EXCHANGED = CHUNKS / 2 > LOG_GROUP ? CHUNKS / 2 : LOG_GROUP;
 
 constexpr int OFFSET_B = CHUNKS * CHUNK_A;
@@ -76,7 +77,6 @@ constexpr int OFFSET_STATES = OFFSET_MAPS + EXCHANGED * MAP;
 constexpr int SHARED_WORDS = OFFSET_STATES + CHUNKS * DIM;
 
 static_assert(SHARED_WORDS * sizeof(REAL) == SHARED_BYTES, "SHARED_BYTES");
-static_assert(MAP == MAP_WORDS, "MAP_WORDS");
 
 // Rows of a map that one thread holds: lane, lane + PART, lane + 2 PART, ...
 struct Rows {
@@ -115,7 +115,7 @@ __device__ inline Place find_place(unsigned *ticket, unsigned *drawn, step_t per
     at.chunk = at.thread / PART;
     at.lane = at.thread % PART;
     if (at.thread == 0)
-        *drawn = atomicAdd(ticket, 1u);
+        *drawn = atomicAdd(ticket, 1u) + 1u; // the first takes it from all ones to zero
     __syncthreads();
     at.tile = *drawn;
     at.first = (step_t)at.tile * TILE;
@@ -262,7 +262,9 @@ __device__ inline Rows compose_chunk(const Place &at, const REAL *A, const REAL 
     return rows;
 }
 
-__device__ inline void write_rows(const Rows &rows, int lane, REAL *map)
+// Show each number of the rows, and its place in the map, to a function.
+template <class Function> __device__ inline void for_rows(const Rows &rows, int lane,
+                                                          Function function)
 {
 #pragma unroll
     for (int q = 0; q < ROWS; ++q) {
@@ -270,8 +272,8 @@ __device__ inline void write_rows(const Rows &rows, int lane, REAL *map)
         if (row < DIM) {
 #pragma unroll
             for (int j = 0; j < DIM; ++j)
-                map[row * DIM + j] = rows.A[q][j];
-            map[SQUARE + row] = rows.b[q];
+                function(row * DIM + j, rows.A[q][j]);
+            function(SQUARE + row, rows.b[q]);
         }
     }
 }
@@ -286,7 +288,7 @@ __device__ inline void sweep_up(const Place &at, Rows &rows, REAL *maps)
         const int end = at.chunk & (2 * half - 1);
         REAL *map = maps + at.chunk / (2 * half) * MAP;
         if (end == half - 1)
-            write_rows(rows, at.lane, map);
+            for_rows(rows, at.lane, [=](int i, REAL number) { map[i] = number; });
         __syncthreads();
         const step_t node_first = at.chunk_first - (step_t)(half - 1) * CHUNK;
         if (end == 2 * half - 1 && at.begin < node_first)
@@ -296,18 +298,16 @@ __device__ inline void sweep_up(const Place &at, Rows &rows, REAL *maps)
 }
 
 // A u + b, for the rows that the thread holds.
-__device__ inline void apply_rows(const Rows &rows, bool constant, int lane,
-                                  const REAL *before, REAL *after)
+__device__ inline void apply_rows(const Rows &rows, bool constant, const REAL *before,
+                                  REAL (&after)[ROWS])
 {
 #pragma unroll
     for (int q = 0; q < ROWS; ++q) {
-        REAL sum = rows.b[q];
+        after[q] = rows.b[q];
         if (!constant)
 #pragma unroll
             for (int j = 0; j < DIM; ++j)
-                sum += rows.A[q][j] * before[j];
-        if (lane + q * PART < DIM)
-            after[lane + q * PART] = sum;
+                after[q] += rows.A[q][j] * before[j];
     }
 }
 
@@ -335,9 +335,13 @@ __device__ inline void sweep_down(const Place &at, const Rows &rows, REAL *state
     for (int half = CHUNKS / 2; half > 0; half /= 2) {
         if ((at.chunk & (2 * half - 1)) == half - 1) {
             const step_t node_first = at.chunk_first - (step_t)(half - 1) * CHUNK;
-            apply_rows(rows, at.begin >= node_first, at.lane,
-                       states + (at.chunk + 1 - half) * DIM,
-                       states + (at.chunk + 1) * DIM);
+            const REAL *before = states + (at.chunk + 1 - half) * DIM;
+            REAL after[ROWS];
+            apply_rows(rows, at.begin >= node_first, before, after);
+#pragma unroll
+            for (int q = 0; q < ROWS; ++q)
+                if (at.lane + q * PART < DIM)
+                    states[(at.chunk + 1) * DIM + at.lane + q * PART] = after[q];
         }
         __syncthreads();
     }
@@ -374,22 +378,44 @@ __device__ inline void replay_chunk(const Place &at, const REAL *before, const R
 }
 
 // ---- between tiles ----------------------------------------------------------
+//
+// What one block hands to another passes through global memory word by word. Words
+// are all ones before they are written, which stands for "not yet": a NaN that is
+// never handed over as such. So there are no flags, and nothing depends on the
+// order in which writes become visible.
 
-// What all threads of the block have written before is visible to whoever sees
-// the flag.
-__device__ inline void publish(const Place &at, volatile unsigned *flag)
+template <int BYTES> struct Bits;
+template <> struct Bits<4> {
+    typedef unsigned type;
+};
+template <> struct Bits<8> {
+    typedef unsigned long long type;
+};
+typedef Bits<sizeof(REAL)>::type bits_t;
+constexpr bits_t NOT_YET = ~(bits_t)0;
+
+union Word {
+    REAL number;
+    bits_t bits;
+};
+
+__device__ inline void hand_over(volatile bits_t *to, REAL number)
 {
-    __threadfence();
-    __syncthreads();
-    if (at.thread == 0)
-        *flag = 1;
+    Word word;
+    word.number = number;
+    *to = word.bits == NOT_YET ? NOT_YET - 1 : word.bits;
 }
 
-__device__ inline void wait_for(volatile const unsigned *flag)
+// The word that has been looked at, or what it is once it has been handed over.
+__device__ inline REAL wait_for(volatile const bits_t *from, bits_t seen)
 {
-    while (*flag == 0)
-        __nanosleep(32);
-    __threadfence();
+    while (seen == NOT_YET) {
+        __nanosleep(20);
+        seen = *from;
+    }
+    Word word;
+    word.bits = seen;
+    return word.number;
 }
 
 // The tile whose node covers the tiles that bit `level` of `tile` stands for.
@@ -398,31 +424,47 @@ __device__ inline unsigned node_of_bit(unsigned tile, int level)
     return (tile >> level << level) - 1;
 }
 
-// Wait for the nodes of the bits in `wanted` and bring them to shared memory; all
-// at once, since each look at global memory takes most of a microsecond.
+// Bring the nodes of the bits in `wanted` to shared memory. A look at global memory
+// takes most of a microsecond, so each thread looks at several words at once.
 __device__ inline void gather_nodes(const Place &at, unsigned wanted,
-                                    const unsigned *published,
-                                    volatile const REAL *nodes, REAL *maps)
+                                    volatile const bits_t *nodes, REAL *maps)
 {
+    constexpr int WORDS = LOG_GROUP * MAP_WORDS;
+    constexpr int SHARE = (WORDS + THREADS - 1) / THREADS;
+    constexpr int AT_ONCE = SHARE < 8 ? SHARE : 8;
     if (wanted == 0)
         return;
-    if (at.thread < LOG_GROUP && wanted >> at.thread & 1)
-        wait_for(published + node_of_bit(at.tile, at.thread));
-    __syncthreads();
-    for (int i = at.thread; i < LOG_GROUP * MAP; i += THREADS)
-        if (wanted >> (i / MAP) & 1)
-            maps[i] = nodes[(step_t)node_of_bit(at.tile, i / MAP) * MAP + i % MAP];
+    for (int start = at.thread; start < WORDS; start += AT_ONCE * THREADS) {
+        volatile const bits_t *from[AT_ONCE];
+        bits_t seen[AT_ONCE];
+#pragma unroll
+        for (int q = 0; q < AT_ONCE; ++q) {
+            const int level = (start + q * THREADS) / MAP_WORDS;
+            const int i = (start + q * THREADS) % MAP_WORDS;
+            from[q] = 0;
+            if (level < LOG_GROUP && wanted >> level & 1) {
+                from[q] = nodes + (step_t)node_of_bit(at.tile, level) * MAP_WORDS + i;
+                seen[q] = *from[q];
+            }
+        }
+#pragma unroll
+        for (int q = 0; q < AT_ONCE; ++q) {
+            const int level = (start + q * THREADS) / MAP_WORDS;
+            const int i = (start + q * THREADS) % MAP_WORDS;
+            if (from[q])
+                maps[level * MAP + i] = wait_for(from[q], seen[q]);
+        }
+    }
     __syncthreads();
 }
 
 // Complete the tile's node and hand it to the tiles that follow. The last part
 // holds the map of the whole tile.
-__device__ inline void publish_node(const Place &at, Rows &rows, unsigned *published,
-                                    REAL *nodes, REAL *maps)
+__device__ inline void hand_over_node(const Place &at, Rows &rows, bits_t *nodes,
+                                      REAL *maps)
 {
-    const unsigned in_group = at.tile % GROUP;
-    const int levels = trailing_ones(in_group);
-    gather_nodes(at, (1u << levels) - 1, published, nodes, maps);
+    const int levels = trailing_ones(at.tile % GROUP);
+    gather_nodes(at, (1u << levels) - 1, nodes, maps);
     if (at.chunk == CHUNKS - 1) {
 #pragma unroll 1
         for (int l = 0; l < levels; ++l) {
@@ -430,36 +472,45 @@ __device__ inline void publish_node(const Place &at, Rows &rows, unsigned *publi
             if (at.begin < node_first)
                 combine(maps + l * MAP, maps + l * MAP + SQUARE, rows);
         }
-        write_rows(rows, at.lane, nodes + (step_t)at.tile * MAP);
+        bits_t *node = nodes + (step_t)at.tile * MAP_WORDS;
+        for_rows(rows, at.lane, [=](int i, REAL number) { hand_over(node + i, number); });
     }
-    publish(at, published + at.tile);
 }
 
-// The state before the tile, to `states`. From group to group it passes in a
-// chain, of which a link is no more than one node applied to one state; within a
-// group it takes as many nodes as the tile's number has ones.
-__device__ inline void find_state(const Place &at, const Rows &rows, step_t period,
-                                  unsigned *published, const REAL *nodes,
-                                  unsigned *handed, REAL *group_states,
-                                  REAL *maps, REAL *states)
+// The state before the group, to `states`; and from the last tile of the group the
+// state after it to the next group. A link of this chain between groups is no more
+// than one node applied to one state.
+__device__ inline void pass_on_state(const Place &at, const Rows &rows,
+                                     bits_t *group_states, REAL *states)
 {
-    const unsigned group = at.tile / GROUP, in_group = at.tile % GROUP;
-    const unsigned own = (1u << trailing_ones(in_group)) - 1;
-    gather_nodes(at, in_group & ~own, published, nodes, maps);
-    if (at.thread == 0 && group > 0)
-        wait_for(handed + group - 1);
-    __syncthreads();
+    const unsigned group = at.tile / GROUP;
     if (at.thread < DIM) {
-        volatile const REAL *state = group_states + (step_t)(group - 1) * DIM;
-        states[at.thread] = group > 0 ? state[at.thread] : 0;
+        volatile const bits_t *from = group_states + (step_t)group * DIM - DIM + at.thread;
+        states[at.thread] = group > 0 ? wait_for(from, *from) : 0;
     }
     __syncthreads();
-    if (in_group == GROUP - 1) {
-        if (at.chunk == CHUNKS - 1)
-            apply_rows(rows, at.begin >= (step_t)group * GROUP * TILE, at.lane, states,
-                       group_states + (step_t)group * DIM);
-        publish(at, handed + group);
+    if (at.tile % GROUP == GROUP - 1 && at.chunk == CHUNKS - 1) {
+        const bool constant = at.begin >= (step_t)group * GROUP * TILE;
+        REAL after[ROWS];
+        apply_rows(rows, constant, states, after);
+#pragma unroll
+        for (int q = 0; q < ROWS; ++q)
+            if (at.lane + q * PART < DIM)
+                hand_over(group_states + (step_t)group * DIM + at.lane + q * PART,
+                          after[q]);
     }
+}
+
+// The state before the tile, to `states`: from the state before the group by as
+// many nodes as the tile's number has ones, the largest first.
+__device__ inline void find_state(const Place &at, const Rows &rows, step_t period,
+                                  bits_t *nodes, bits_t *group_states, REAL *maps,
+                                  REAL *states)
+{
+    const unsigned in_group = at.tile % GROUP;
+    const unsigned gathered = (1u << trailing_ones(in_group)) - 1;
+    gather_nodes(at, in_group & ~gathered, nodes, maps);
+    pass_on_state(at, rows, group_states, states);
     for (int l = LOG_GROUP - 1; l >= 0; --l) {
         if (!(in_group >> l & 1))
             continue;
@@ -467,6 +518,7 @@ __device__ inline void find_state(const Place &at, const Rows &rows, step_t peri
         const step_t node_first = past - (step_t)TILE * (1 << l);
         const REAL *map = maps + l * MAP;
         REAL state = 0;
+        __syncthreads();
         if (at.thread < DIM) {
             state = map[SQUARE + at.thread];
             if (trajectory_begin(past - 1, period) < node_first)
@@ -475,16 +527,15 @@ __device__ inline void find_state(const Place &at, const Rows &rows, step_t peri
         __syncthreads();
         if (at.thread < DIM)
             states[at.thread] = state;
-        __syncthreads();
     }
+    __syncthreads();
 }
 
 // ---- the kernel -------------------------------------------------------------
 
 // A (n_steps, d, d), b and u (n_steps, d), u0 (n_steps / period, d) or null.
-// `scratch` has MAP words for each tile and d words for each group, `flags` one
-// word, which is the ticket, then one for each tile and one for each group, all
-// of them zero.
+// `scratch`, all ones before, has 16 bytes for the ticket, then d^2 + d numbers for
+// each tile, its node, and d for each group, the state after it.
 //
 // Example: d = 1, A = 2, b = 1, two chunks of two steps in a tile, two tiles in a
 // group, eight steps. Chunks are the maps 4 u + 3, tiles 16 u + 15. Tile 0 starts
@@ -494,17 +545,17 @@ __device__ inline void find_state(const Place &at, const Rows &rows, step_t peri
 // next group.
 extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS)
     affine_scan(const REAL *A, const REAL *b, const REAL *u0, REAL *u, step_t n_steps,
-                step_t period, REAL *scratch, unsigned *flags)
+                step_t period, void *scratch)
 {
     SHARED_MEMORY(REAL, memory);
     REAL *tile_A = memory, *tile_b = memory + OFFSET_B;
     REAL *maps = memory + OFFSET_MAPS, *states = memory + OFFSET_STATES;
 
-    const step_t n_tiles = gridDim.x;
-    REAL *nodes = scratch, *group_states = scratch + n_tiles * MAP;
-    unsigned *published = flags + 1, *handed = flags + 1 + n_tiles;
+    unsigned *ticket = (unsigned *)scratch;
+    bits_t *nodes = (bits_t *)scratch + WORDS_16;
+    bits_t *group_states = nodes + (step_t)gridDim.x * MAP_WORDS;
 
-    const Place at = find_place(flags, (unsigned *)maps, period);
+    const Place at = find_place(ticket, (unsigned *)maps, period);
     REAL *chunk_A = tile_A + at.chunk * CHUNK_A, *chunk_b = tile_b + at.chunk * CHUNK_B;
 
     load_tile(at, A, b, n_steps, tile_A, tile_b);
@@ -512,8 +563,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS)
         absorb_initial(at, u0, n_steps, period, tile_A, tile_b);
     Rows rows = compose_chunk(at, chunk_A, chunk_b);
     sweep_up(at, rows, maps);
-    publish_node(at, rows, published, nodes, maps);
-    find_state(at, rows, period, published, nodes, handed, group_states, maps, states);
+    hand_over_node(at, rows, nodes, maps);
+    find_state(at, rows, period, nodes, group_states, maps, states);
     sweep_down(at, rows, states);
     replay_chunk(at, states + at.chunk * DIM, chunk_A, chunk_b, period);
     store_tile(at, tile_b, n_steps, u);

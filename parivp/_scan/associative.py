@@ -20,7 +20,7 @@ def _combine(earlier, later):
 
 
 def _steps(maps, steps):
-    """Some of the steps of affine maps, which run along the last axis but two."""
+    """Select some steps of affine maps, which run along the last axis but two."""
     return tuple(part[..., steps, :, :] for part in maps)
 
 

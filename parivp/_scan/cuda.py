@@ -46,18 +46,17 @@ def affine_scan_cuda(xp, A, b, u0=None):
     with b.device:
         plan, kernel = _compiled(b.device.id, d, b.dtype.itemsize)
         A, b = cupy.ascontiguousarray(A), cupy.ascontiguousarray(b)
-        u0 = None if u0 is None else cupy.ascontiguousarray(u0)
+        initial = cupy.uint64(0) if u0 is None else cupy.ascontiguousarray(u0)
         u = cupy.empty(b.shape, b.dtype)
         n_steps, period = math.prod(b.shape[:-1]), b.shape[-2]
-        tiles, groups = plan.tiles(n_steps), plan.groups(n_steps)
-        scratch = cupy.empty(tiles * plan.map_words + groups * d, b.dtype)
-        flags = cupy.zeros(1 + tiles + groups, cupy.uint32)
-        null = cupy.uint64(0)
-        arguments = (
-            *(A, b, null if u0 is None else u0, u),
-            *(cupy.int64(n_steps), cupy.int64(period), scratch, flags),
+        # all ones, which the kernel takes for "not yet"
+        scratch = cupy.full(-(-plan.scratch_bytes(n_steps) // 8), -1, cupy.int64)
+        kernel(
+            (plan.tiles(n_steps),),
+            (plan.threads,),
+            (A, b, initial, u, cupy.int64(n_steps), cupy.int64(period), scratch),
+            shared_mem=plan.shared_bytes,
         )
-        kernel((tiles,), (plan.threads,), arguments, shared_mem=plan.shared_bytes)
     return u
 
 
@@ -68,7 +67,10 @@ def kernel_source():
 
 def kernel_options(plan):
     """Options that the source is compiled with for a plan."""
-    return ("-std=c++14", *(f"-D{name}={value}" for name, value in plan.macros.items()))
+    return (
+        "--std=c++17",
+        *(f"-D{name}={value}" for name, value in plan.macros.items()),
+    )
 
 
 @functools.cache
@@ -76,8 +78,9 @@ def _compiled(device_id, d, itemsize):
     """Plan and kernel of the current device, which is `device_id`."""
     import cupy
 
-    limit = cupy.cuda.Device(device_id).attributes["MaxSharedMemoryPerBlockOptin"]
-    plan = plan_launch(d, itemsize, limit)
+    runtime = cupy.cuda.runtime
+    limit = runtime.cudaDevAttrMaxSharedMemoryPerBlockOptin
+    plan = plan_launch(d, itemsize, runtime.deviceGetAttribute(limit, device_id))
     module = cupy.RawModule(code=kernel_source(), options=kernel_options(plan))
     kernel = module.get_function(KERNEL)
     kernel.max_dynamic_shared_size_bytes = plan.shared_bytes

@@ -21,8 +21,8 @@ RESIDENT_BLOCKS = 3
 
 # Tiles whose nodes form a tree; its last one hands the state to the next group. A
 # group should take longer to read than a state takes from one block to another
-# (about 1.5 microseconds, or 5 MB at 3.35 TB/s).
-LOG_GROUP = 6
+# (between one and two microseconds, in which an H100 reads about 5 MB).
+LOG_GROUP = 7
 
 MAX_GRID = 2**31 - 1
 
@@ -70,18 +70,14 @@ class LaunchPlan:
         return self.chunks * self.chunk
 
     @property
-    def map_words(self):
-        """Numbers in a map, ``A`` and ``b``, to the next multiple of 16 bytes."""
-        return _round_up(self.d * self.d + self.d, 16 // self.itemsize)
-
-    @property
     def shared_bytes(self):
         """Dynamic shared memory of a block: the tile, maps in exchange, states."""
         d = self.d
         words = self.chunks * self._padded(self.chunk * d * d)
         words += self.chunks * self._padded(self.chunk * d)
         words = _round_up(words, 16 // self.itemsize)
-        words += max(self.chunks // 2, self.log_group) * self.map_words
+        map_words = _round_up(d * d + d, 16 // self.itemsize)
+        words += max(self.chunks // 2, self.log_group) * map_words
         return (words + self.chunks * d) * self.itemsize
 
     @property
@@ -96,7 +92,6 @@ class LaunchPlan:
             "LOG_GROUP": self.log_group,
             "MIN_BLOCKS": self.resident_blocks,
             "SHARED_BYTES": self.shared_bytes,
-            "MAP_WORDS": self.map_words,
         }
 
     @property
@@ -110,14 +105,16 @@ class LaunchPlan:
         tiles = -(-n_steps // self.tile)
         if tiles > MAX_GRID:
             raise ValueError(
-                f"The number of steps is expected to be at most {MAX_GRID * self.tile}, "
-                f"but actually is {n_steps}."
+                "The number of steps is expected to be at most "
+                f"{MAX_GRID * self.tile}, but actually is {n_steps}."
             )
         return tiles
 
-    def groups(self, n_steps):
-        """Groups of tiles, the last of which may be incomplete."""
-        return -(-self.tiles(n_steps) >> self.log_group)
+    def scratch_bytes(self, n_steps):
+        """Global memory for a ticket, the tiles' nodes and the groups' states."""
+        d, tiles = self.d, self.tiles(n_steps)
+        groups = -(-tiles >> self.log_group)
+        return 16 + (tiles * (d * d + d) + groups * d) * self.itemsize
 
     def _padded(self, words):
         """Stride between chunks in shared memory; as in the kernel's source."""
