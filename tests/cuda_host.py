@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from parivp._scan.cuda import kernel_source
+from parivp._scan.cuda import kernel_options, kernel_source
 
 HERE = Path(__file__).parent
 COMPILER = shutil.which("g++")
@@ -34,8 +34,7 @@ class HostKernel:
 
     def __init__(self, plan, source=None):
         self.plan = plan
-        self.library = ctypes.CDLL(_build(plan, source or kernel_source()))
-        self.library.run.restype = ctypes.c_char_p
+        self.library = build(kernel_options(plan), source or kernel_source())
 
     def __call__(self, A, b, u0=None, resident=4, seed=0):
         """Launch the kernel; raise `KernelError` for what the shim finds wrong."""
@@ -45,22 +44,23 @@ class HostKernel:
         scratch = guarded(plan.scratch_bytes(n_steps), np.uint8, 255)
         arrays = [np.ascontiguousarray(x) for x in (A, b)]
         arrays.append(None if u0 is None else np.ascontiguousarray(u0))
-        message = self.library.run(
-            *(address(x) for x in (*arrays, u)),
-            *(ctypes.c_longlong(n_steps), ctypes.c_longlong(period)),
-            address(scratch),
-            *(ctypes.c_uint(x) for x in (plan.tiles(n_steps), resident, seed)),
-        )
-        if message:
-            raise KernelError(message.decode())
+        arguments = (*arrays, u, np.int64(n_steps), np.int64(period), scratch)
+        run(self.library, plan.tiles(n_steps), arguments, resident, seed)
         for array in (u, scratch):
             if not guards_hold(array):
                 raise KernelError("wrote outside an array")
         return u.copy()
 
 
-def address(array):
-    return None if array is None else ctypes.c_void_p(array.ctypes.data)
+def run(library, grid, arguments, resident=4, seed=0):
+    """Launch with the arguments of the kernel; raise `KernelError`."""
+    addresses = [
+        x.ctypes.data if isinstance(x, np.ndarray) else 0 if x is None else int(x)
+        for x in arguments
+    ]
+    message = library.run(*map(ctypes.c_void_p, addresses), grid, resident, seed)
+    if message:
+        raise KernelError(message.decode())
 
 
 def guarded(shape, dtype, fill):
@@ -84,21 +84,15 @@ def build_folder():
 
 
 @functools.cache
-def _build(plan, source):
+def build(options, source):
+    """Library of a kernel compiled with options, of which there is one copy."""
     folder = Path(tempfile.mkdtemp(dir=build_folder().name))
     kernel, library = folder / "kernel.cu", folder / "kernel.so"
     kernel.write_text(source)
-    options = ["-std=c++17", "-O1", "-w", "-shared", "-fPIC", f"-I{HERE}"]
-    macros = [f"-D{name}={value}" for name, value in plan.macros.items()]
-    macros.append(f'-DKERNEL="{kernel}"')
-    command = [
-        COMPILER,
-        *options,
-        *macros,
-        "-o",
-        library,
-        HERE / "affine_scan_host.cpp",
-    ]
+    command = [COMPILER, *options, "-O1", "-w", "-shared", "-fPIC", f"-I{HERE}"]
+    command += [f'-DKERNEL="{kernel}"', "-o", library, HERE / "affine_scan_host.cpp"]
     built = subprocess.run(command, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr
-    return str(library)
+    loaded = ctypes.CDLL(str(library))
+    loaded.run.restype = ctypes.c_char_p
+    return loaded

@@ -1,18 +1,22 @@
 """The CUDA kernel of the affine scan, run on the CPU by fibers."""
 
+import contextlib
 import faulthandler
 import os
 import re
 import signal
+import sys
+import types
 import warnings
 
 import numpy as np
 import pytest
-from cuda_host import COMPILER, HostKernel, KernelError
+from cuda_host import COMPILER, HostKernel, KernelError, build, run
 from hypothesis import given
 from hypothesis import strategies as st
 from test_affine_scan import assert_meets_loop, problem
 
+from parivp._scan import cuda as scan_cuda
 from parivp._scan.cuda import kernel_source
 from parivp._scan.launch_plan import MAX_DIM, LaunchPlan, plan_launch
 
@@ -71,7 +75,7 @@ def find_bug(plan, source):
     A, b, u0 = exact_problem((3, 400), plan.d, np.float64)
     expected = exact_loop(A, b, u0)
 
-    def run():
+    def search():
         for seed in range(12):
             for resident in (1, 3):
                 try:
@@ -82,7 +86,7 @@ def find_bug(plan, source):
                     return "wrong numbers"
         return ""
 
-    return in_child(run)
+    return in_child(search)
 
 
 def in_child(function):
@@ -183,6 +187,74 @@ def test_first_matrix_acts_on_the_initial_state_only():
     expected = kernel(A, b)
     A[:, 0] = np.nan
     np.testing.assert_array_equal(kernel(A, b), expected)
+
+
+# ---- the backend, with arrays of NumPy in place of CuPy's --------------------
+
+
+class HostArray(np.ndarray):
+    """What of a CuPy array the backend uses."""
+
+    device = contextlib.nullcontext()
+    device.id = 0
+
+
+class HostModule:
+    """What of `cupy.RawModule` the backend uses."""
+
+    def __init__(self, code, options):
+        self.library = build(options, code)
+
+    def get_function(self, name):
+        assert name == "affine_scan"
+        return self
+
+    def __call__(self, grid, block, args, shared_mem):
+        d, itemsize = args[1].shape[-1], args[1].itemsize
+        plan = plan_launch(d, itemsize)
+        assert block == (plan.threads,)
+        assert shared_mem == self.max_dynamic_shared_size_bytes == plan.shared_bytes
+        assert args[-1].nbytes >= plan.scratch_bytes(int(args[4]))
+        assert all(a.flags.c_contiguous for a in args if isinstance(a, np.ndarray))
+        run(self.library, grid[0], args)
+
+
+@pytest.fixture
+def host_cupy(monkeypatch):
+    runtime = types.SimpleNamespace(
+        cudaDevAttrMaxSharedMemoryPerBlockOptin=97,
+        deviceGetAttribute=lambda attribute, device: 227 * 1024,
+    )
+    cuda = types.SimpleNamespace(runtime=runtime, Device=lambda: HostArray.device)
+    module = types.SimpleNamespace(cuda=cuda, RawModule=HostModule)
+    for name in ("ascontiguousarray", "empty", "full", "int64", "uint64"):
+        setattr(module, name, getattr(np, name))
+    monkeypatch.setitem(sys.modules, "cupy", module)
+    scan_cuda._plan.cache_clear()
+    scan_cuda._kernel.cache_clear()
+    yield
+    scan_cuda._plan.cache_clear()
+    scan_cuda._kernel.cache_clear()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(700,), (1,), (5, 200), (40, 1)])
+@pytest.mark.parametrize("with_u0", [False, True])
+@pytest.mark.usefixtures("host_cupy")
+def test_backend_launches_as_the_kernel_expects(dtype, shape, with_u0):
+    problem = exact_problem(shape, 4, dtype)
+    A, b, u0 = (np.asfortranarray(x).view(HostArray) for x in problem)
+    u0 = u0 if with_u0 else None
+    u = scan_cuda.affine_scan_cuda(np, A, b, u0)
+    assert u.dtype == dtype
+    np.testing.assert_array_equal(u, exact_loop(A, b, u0))
+
+
+@pytest.mark.parametrize(("d", "dtype"), [(17, np.float64), (2, np.complex128)])
+def test_associative_scan_where_there_is_no_kernel(d, dtype):
+    A, b, u0 = exact_problem((33,), d, dtype)
+    u = scan_cuda.affine_scan_cuda(np, A, b, u0)
+    np.testing.assert_array_equal(u, exact_loop(A, b, u0))
 
 
 # ---- bugs planted into the source are found ---------------------------------

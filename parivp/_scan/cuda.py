@@ -24,7 +24,7 @@ from .associative import affine_scan_associative
 from .initial import absorb_initial
 from .launch_plan import MAX_DIM, plan_launch
 
-__all__ = ["affine_scan_cuda", "kernel_options", "kernel_source"]
+__all__ = ["affine_scan_cuda", "kernel_options", "kernel_source", "launch"]
 
 KERNEL = "affine_scan"
 
@@ -35,28 +35,38 @@ def affine_scan_cuda(xp, A, b, u0=None):
     What there is no kernel for, ``d > 16`` and types other than float32 and
     float64, goes through the associative scan, whose products are cuBLAS's.
     """
-    d = b.shape[-1]
-    if d > MAX_DIM or b.dtype.char not in "fd":
+    if b.shape[-1] > MAX_DIM or b.dtype.char not in "fd":
         if u0 is not None:
             b = absorb_initial(xp, A, b, u0)
         return affine_scan_associative(xp, A, b)
+    devices = [x.device.id for x in (A, b, u0) if x is not None]
+    if len(set(devices)) > 1:
+        raise ValueError(
+            "`A`, `b` and `u0` are expected to be on one device, but actually are on "
+            f"the devices {devices}."
+        )
+    with b.device:
+        plan = _plan(b.device.id, b.shape[-1], b.dtype.itemsize)
+        return launch(plan, A, b, u0)
 
+
+def launch(plan, A, b, u0=None):
+    """Run the kernel of a plan on the current device; as `affine_scan_cuda`."""
     import cupy
 
-    with b.device:
-        plan, kernel = _compiled(b.device.id, d, b.dtype.itemsize)
-        A, b = cupy.ascontiguousarray(A), cupy.ascontiguousarray(b)
-        initial = cupy.uint64(0) if u0 is None else cupy.ascontiguousarray(u0)
-        u = cupy.empty(b.shape, b.dtype)
-        n_steps, period = math.prod(b.shape[:-1]), b.shape[-2]
-        # all ones, which the kernel takes for "not yet"
-        scratch = cupy.full(-(-plan.scratch_bytes(n_steps) // 8), -1, cupy.int64)
-        kernel(
-            (plan.tiles(n_steps),),
-            (plan.threads,),
-            (A, b, initial, u, cupy.int64(n_steps), cupy.int64(period), scratch),
-            shared_mem=plan.shared_bytes,
-        )
+    kernel = _kernel(cupy.cuda.Device().id, plan)
+    A, b = cupy.ascontiguousarray(A), cupy.ascontiguousarray(b)
+    initial = cupy.uint64(0) if u0 is None else cupy.ascontiguousarray(u0)
+    u = cupy.empty(b.shape, b.dtype)
+    n_steps, period = math.prod(b.shape[:-1]), b.shape[-2]
+    # all ones, which the kernel takes for "not yet"
+    scratch = cupy.full(-(-plan.scratch_bytes(n_steps) // 8), -1, cupy.int64)
+    kernel(
+        (plan.tiles(n_steps),),
+        (plan.threads,),
+        (A, b, initial, u, cupy.int64(n_steps), cupy.int64(period), scratch),
+        shared_mem=plan.shared_bytes,
+    )
     return u
 
 
@@ -74,14 +84,20 @@ def kernel_options(plan):
 
 
 @functools.cache
-def _compiled(device_id, d, itemsize):
-    """Plan and kernel of the current device, which is `device_id`."""
+def _plan(device_id, d, itemsize):
     import cupy
 
     runtime = cupy.cuda.runtime
     limit = runtime.cudaDevAttrMaxSharedMemoryPerBlockOptin
-    plan = plan_launch(d, itemsize, runtime.deviceGetAttribute(limit, device_id))
+    return plan_launch(d, itemsize, runtime.deviceGetAttribute(limit, device_id))
+
+
+@functools.cache
+def _kernel(device_id, plan):
+    """Compile the kernel for the current device, which is `device_id`."""
+    import cupy
+
     module = cupy.RawModule(code=kernel_source(), options=kernel_options(plan))
     kernel = module.get_function(KERNEL)
     kernel.max_dynamic_shared_size_bytes = plan.shared_bytes
-    return plan, kernel
+    return kernel

@@ -12,11 +12,10 @@ __all__ = ["MAX_DIM", "LaunchPlan", "plan_launch"]
 MAX_DIM = 16
 
 # Shared memory of a multiprocessor of compute capability 9.0, of which each block
-# takes 1 KiB more than it asks for; and what a block of any device from 7.0 may
-# have. CUDA C++ Programming Guide, "Compute Capabilities".
+# takes 1 KiB more than it asks for. CUDA C++ Programming Guide, "Compute
+# Capabilities".
 SHARED_PER_MULTIPROCESSOR = 228 * 1024
 RESERVED_PER_BLOCK = 1024
-SHARED_PER_BLOCK = 64 * 1024
 RESIDENT_BLOCKS = 3
 
 # Tiles whose nodes form a tree; its last one hands the state to the next group. A
@@ -124,7 +123,13 @@ class LaunchPlan:
         return (-(-words // words_16) | 1) * words_16
 
 
-def plan_launch(d, itemsize, shared_limit=None):
+def plan_launch(
+    d,
+    itemsize,
+    shared_limit=None,
+    resident_blocks=RESIDENT_BLOCKS,
+    log_group=LOG_GROUP,
+):
     """Plan a scan for a dimension and a number type.
 
     Parameters
@@ -135,12 +140,15 @@ def plan_launch(d, itemsize, shared_limit=None):
         Bytes of a number, 4 or 8.
     shared_limit : int, optional
         Shared memory that a block may have at most, in bytes.
+    resident_blocks : int, optional
+        Blocks for which a multiprocessor is to have room.
+    log_group : int, optional
+        Binary logarithm of the number of tiles in a group.
 
     Returns
     -------
     plan : LaunchPlan
-        The plan with the longest chunks that leave room for `RESIDENT_BLOCKS`
-        blocks on a multiprocessor.
+        The plan with the longest chunks that leave room for so many blocks.
 
     Raises
     ------
@@ -151,14 +159,14 @@ def plan_launch(d, itemsize, shared_limit=None):
         raise ValueError(
             f"`d` is expected to be in 1, ..., {MAX_DIM}, but actually is {d}."
         )
-    budget = SHARED_PER_MULTIPROCESSOR // RESIDENT_BLOCKS - RESERVED_PER_BLOCK
+    budget = SHARED_PER_MULTIPROCESSOR // resident_blocks - RESERVED_PER_BLOCK
     if shared_limit is not None:
         budget = min(budget, shared_limit)
-    plan = LaunchPlan(d, itemsize, PARTS[d], CHUNKS[d], chunk=1)
+    plan = LaunchPlan(d, itemsize, PARTS[d], CHUNKS[d], 1, log_group)
     if plan.shared_bytes > budget:
         raise ValueError(
-            f"`shared_limit` is expected to be at least {plan.shared_bytes} for "
-            f"d = {d}, but actually is {shared_limit}."
+            f"A block is expected to have at least {plan.shared_bytes} bytes of shared "
+            f"memory for d = {d}, but actually has {budget}."
         )
     while True:
         longer = dataclasses.replace(plan, chunk=plan.chunk + 1)
