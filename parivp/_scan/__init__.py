@@ -47,10 +47,12 @@ def affine_scan(A, b, u0=None, backend=None):
         The state before the first step, ``u_{-1}``; zero by default.
     backend : {None, "banded", "associative", "sequential", "cuda"}, optional
         ``"banded"`` solves the block bidiagonal system with LAPACK's ``tbtrs``
-        (NumPy arrays only, the default for them), ``"cuda"`` runs a kernel that
-        passes over the data once (CuPy arrays only, the default for them),
-        ``"associative"`` composes the maps pairwise in logarithmic depth (any
-        array library, the default for others), ``"sequential"`` loops over ``k``.
+        (NumPy arrays only), ``"cuda"`` runs a kernel that passes over the data
+        once (CuPy arrays only; see :doc:`gpu_scan`), ``"associative"`` composes
+        the maps pairwise in logarithmic depth (any array library),
+        ``"sequential"`` loops over ``k``. The default is ``"banded"`` for NumPy,
+        or ``"sequential"`` if there are more recursions than steps, ``"cuda"``
+        for CuPy and ``"associative"`` for others.
 
     Returns
     -------
@@ -77,7 +79,8 @@ def affine_scan(A, b, u0=None, backend=None):
     """
     xp = array_namespace(A, b)
     _check_shapes(A, b, u0)
-    backend = _checked_backend(xp, backend)
+    backend = _default_backend(xp, b) if backend is None else backend
+    _check_backend(xp, backend)
     dtype = xp.result_type(A, b) if u0 is None else xp.result_type(A, b, u0)
     A, b = xp.astype(A, dtype, copy=False), xp.astype(b, dtype, copy=False)
     if 0 in b.shape:
@@ -106,12 +109,16 @@ def _check_shapes(A, b, u0):
         )
 
 
-def _checked_backend(xp, backend):
-    """Name of the backend, the default of the array library if it is None."""
-    if backend is None:
-        if is_numpy_namespace(xp):
-            return "banded"
-        return "cuda" if is_cupy_namespace(xp) else "associative"
+def _default_backend(xp, b):
+    if is_cupy_namespace(xp):
+        return "cuda"
+    if not is_numpy_namespace(xp):
+        return "associative"
+    # one step of all recursions takes about as long as all steps of one
+    return "sequential" if b.ndim == 3 and b.shape[0] > b.shape[1] else "banded"
+
+
+def _check_backend(xp, backend):
     if backend not in SCAN_BACKENDS:
         raise ValueError(
             f"`backend` is expected to be one of {sorted(SCAN_BACKENDS)}, "
@@ -123,4 +130,3 @@ def _checked_backend(xp, backend):
             f"The {backend!r} `backend` is expected to get arrays of {library}, "
             f"but actually got arrays of {backend_name(xp)}."
         )
-    return backend
