@@ -20,7 +20,7 @@ from parivp._scan import cuda as scan_cuda
 from parivp._scan.cuda import kernel_source
 from parivp._scan.launch_plan import MAX_DIM, LaunchPlan, plan_launch
 
-pytestmark = pytest.mark.skipif(COMPILER is None, reason="there is no g++")
+pytestmark = pytest.mark.skipif(COMPILER is None, reason="there is no g++ on Linux")
 
 # d, part, chunks, chunk, log_group: small tiles, so that few steps make many
 SMALL_SHAPES = [
@@ -111,10 +111,14 @@ def in_child(function):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("d", range(1, MAX_DIM + 1))
 def test_every_kernel(d, dtype):
-    """The kernels as they are launched on a device, over three tiles."""
+    """The kernels as they are launched on a device.
+
+    Over three tiles, or over more than one group where tiles are small.
+    """
     plan = plan_launch(d, np.dtype(dtype).itemsize)
     kernel = HostKernel(plan)
-    n_steps = 2 * plan.tile + plan.chunk + 1
+    n_tiles = 2**plan.log_group + 2 if plan.tile <= 100 else 2
+    n_steps = n_tiles * plan.tile + plan.chunk + 1
     A, b, u0 = exact_problem((n_steps,), d, dtype)
     np.testing.assert_array_equal(kernel(A, b, u0), exact_loop(A, b, u0))
     A, b, u0 = problem(n_steps, d, dtype)

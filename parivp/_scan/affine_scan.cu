@@ -146,26 +146,33 @@ __device__ inline void wait_for_copies()
 #endif
 }
 
+// Where word i of the tile's words, of which a chunk has CHUNK_WORDS, lies in shared
+// memory. Unsigned, since that takes fewer instructions to divide.
+template <unsigned CHUNK_WORDS, unsigned STRIDE> __device__ inline unsigned spread(unsigned i)
+{
+    return i / CHUNK_WORDS * STRIDE + i % CHUNK_WORDS;
+}
+
 // Bring the tile to shared memory, neighbouring words by neighbouring threads.
 // Steps past the end become identities.
 __device__ inline void load_tile(const Place &at, const REAL *A, const REAL *b,
                                  step_t n_steps, REAL *tile_A, REAL *tile_b)
 {
     const step_t left = n_steps - at.first;
-    const int there = left < TILE ? (int)left : TILE;
+    const unsigned there = left < TILE ? (unsigned)left : TILE;
     A += at.first * SQUARE;
     b += at.first * DIM;
 #pragma unroll 4
-    for (int i = at.thread; i < TILE * SQUARE; i += THREADS) {
-        REAL *to = tile_A + i / (CHUNK * SQUARE) * CHUNK_A + i % (CHUNK * SQUARE);
+    for (unsigned i = at.thread; i < TILE * SQUARE; i += THREADS) {
+        REAL *to = tile_A + spread<CHUNK * SQUARE, CHUNK_A>(i);
         if (i < there * SQUARE)
             copy_async(to, A + i);
         else
             *to = i % SQUARE % (DIM + 1) == 0;
     }
 #pragma unroll 4
-    for (int i = at.thread; i < TILE * DIM; i += THREADS) {
-        REAL *to = tile_b + i / (CHUNK * DIM) * CHUNK_B + i % (CHUNK * DIM);
+    for (unsigned i = at.thread; i < TILE * DIM; i += THREADS) {
+        REAL *to = tile_b + spread<CHUNK * DIM, CHUNK_B>(i);
         if (i < there * DIM)
             copy_async(to, b + i);
         else
@@ -201,11 +208,11 @@ __device__ inline void store_tile(const Place &at, const REAL *tile_b, step_t n_
 {
     __syncthreads();
     const step_t left = n_steps - at.first;
-    const int there = left < TILE ? (int)left : TILE;
+    const unsigned there = left < TILE ? (unsigned)left : TILE;
     u += at.first * DIM;
 #pragma unroll 4
-    for (int i = at.thread; i < there * DIM; i += THREADS)
-        u[i] = tile_b[i / (CHUNK * DIM) * CHUNK_B + i % (CHUNK * DIM)];
+    for (unsigned i = at.thread; i < there * DIM; i += THREADS)
+        u[i] = tile_b[spread<CHUNK * DIM, CHUNK_B>(i)];
 }
 
 // ---- composing maps ---------------------------------------------------------

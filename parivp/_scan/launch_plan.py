@@ -25,10 +25,14 @@ LOG_GROUP = 7
 
 MAX_GRID = 2**31 - 1
 
-# By dimension: threads that share a chunk of steps, and chunks in a tile. A thread
-# holds whole maps in registers up to d = 3, beyond it about two rows of one.
+# By dimension: threads that share a chunk of steps, and, by bytes of a number, too,
+# chunks in a tile. A thread holds whole maps in registers up to d = 3, beyond it
+# about two rows of one. As many chunks as registers for three blocks allow.
 PARTS = (0, 1, 1, 1, 2, 4, 4, 4, 4, 8, 8, 8, 8, 8, 8, 8, 8)
-CHUNKS = (0, 256, 256, 128, 64, 32, 32, 32, 32, 16, 16, 16, 16, 8, 8, 8, 8)
+CHUNKS = {
+    4: (0, 512, 256, 256, 128, 64, 64, 64, 64, 16, 16, 16, 16, 16, 16, 16, 16),
+    8: (0, 256, 256, 128, 64, 32, 32, 32, 32, 16, 16, 16, 16, 8, 8, 8, 8),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,7 +166,7 @@ def plan_launch(
     budget = SHARED_PER_MULTIPROCESSOR // resident_blocks - RESERVED_PER_BLOCK
     if shared_limit is not None:
         budget = min(budget, shared_limit)
-    plan = LaunchPlan(d, itemsize, PARTS[d], CHUNKS[d], 1, log_group)
+    plan = LaunchPlan(d, itemsize, PARTS[d], CHUNKS[itemsize][d], 1, log_group)
     if plan.shared_bytes > budget:
         raise ValueError(
             f"A block is expected to have at least {plan.shared_bytes} bytes of shared "
