@@ -8,7 +8,8 @@ together; "of copy" is that time over the time of the kernel. "log-depth" is the
 associative scan of `parivp.affine_scan` on CuPy arrays, "jax" is
 ``jax.lax.associative_scan`` with the same operator, compiled, where JAX is installed
 with a GPU. Times in milliseconds are medians, after a warm-up; "cold" is the first
-call, compilation included. ``--tune`` times other launch plans, too.
+call, compilation included unless CuPy finds the kernel in its cache on disk.
+``--tune`` times other launch plans, too.
 """
 
 import argparse

@@ -238,6 +238,18 @@ def test_banded_takes_numpy_only():
         parivp.affine_scan(xp.asarray(A), xp.asarray(b), backend="banded")
 
 
+def test_arrays_of_two_libraries():
+    xp = pytest.importorskip("array_api_strict")
+    A, b, u0 = problem(3, 2, np.float64)
+    for arrays in (
+        (xp.asarray(A), b, u0),
+        (A, xp.asarray(b), u0),
+        (A, b, xp.asarray(u0)),
+    ):
+        with pytest.raises(TypeError, match="Multiple namespaces"):
+            parivp.affine_scan(*arrays)
+
+
 def test_cuda_takes_cupy_only():
     A, b, _ = problem(3, 2, np.float64)
     with pytest.raises(ValueError, match="`backend`.*cupy.*numpy"):

@@ -64,6 +64,8 @@ def affine_scan(A, b, u0=None, backend=None):
     ValueError
         If the shapes do not agree, or the backend is unknown or cannot take
         the arrays given.
+    TypeError
+        If the arrays are of more than one library, or of none.
 
     References
     ----------
@@ -77,7 +79,7 @@ def affine_scan(A, b, u0=None, backend=None):
     >>> affine_scan(np.full((4, 1, 1), 2.0), np.ones((4, 1)))[:, 0]
     array([ 1.,  3.,  7., 15.])
     """
-    xp = array_namespace(A, b)
+    xp = array_namespace(*(x for x in (A, b, u0) if x is not None))
     _check_shapes(A, b, u0)
     backend = _default_backend(xp, b) if backend is None else backend
     _check_backend(xp, backend)

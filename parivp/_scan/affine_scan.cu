@@ -72,7 +72,8 @@ constexpr int MAP = (MAP_WORDS + WORDS_16 - 1) / WORDS_16 * WORDS_16;
 constexpr int EXCHANGED = CHUNKS / 2 > LOG_GROUP ? CHUNKS / 2 : LOG_GROUP;
 
 constexpr int OFFSET_B = CHUNKS * CHUNK_A;
-constexpr int OFFSET_MAPS = (OFFSET_B + CHUNKS * CHUNK_B + WORDS_16 - 1) / WORDS_16 * WORDS_16;
+constexpr int PAST_B = OFFSET_B + CHUNKS * CHUNK_B;
+constexpr int OFFSET_MAPS = (PAST_B + WORDS_16 - 1) / WORDS_16 * WORDS_16;
 constexpr int OFFSET_STATES = OFFSET_MAPS + EXCHANGED * MAP;
 constexpr int SHARED_WORDS = OFFSET_STATES + CHUNKS * DIM;
 
@@ -148,7 +149,8 @@ __device__ inline void wait_for_copies()
 
 // Where word i of the tile's words, of which a chunk has CHUNK_WORDS, lies in shared
 // memory. Unsigned, since that takes fewer instructions to divide.
-template <unsigned CHUNK_WORDS, unsigned STRIDE> __device__ inline unsigned spread(unsigned i)
+template <unsigned CHUNK_WORDS, unsigned STRIDE>
+__device__ inline unsigned spread(unsigned i)
 {
     return i / CHUNK_WORDS * STRIDE + i % CHUNK_WORDS;
 }
@@ -270,8 +272,8 @@ __device__ inline Rows compose_chunk(const Place &at, const REAL *A, const REAL 
 }
 
 // Show each number of the rows, and its place in the map, to a function.
-template <class Function> __device__ inline void for_rows(const Rows &rows, int lane,
-                                                          Function function)
+template <class Function>
+__device__ inline void for_rows(const Rows &rows, int lane, Function function)
 {
 #pragma unroll
     for (int q = 0; q < ROWS; ++q) {
@@ -333,8 +335,8 @@ __device__ inline REAL row_times(const REAL *row, const REAL *u, int turn)
     return sum;
 }
 
-// From the state before the tile to the states before all of its chunks, at first
-// the distant ones. With four chunks: level 1 gives the state before chunk 2 by
+// From the state before the tile to the states before all of its chunks, those far
+// apart first. With four chunks: level 1 gives the state before chunk 2 by
 // node ba, level 0 those before chunks 1 and 3 by the nodes a and c.
 __device__ inline void sweep_down(const Place &at, const Rows &rows, REAL *states)
 {
@@ -492,19 +494,20 @@ __device__ inline void pass_on_state(const Place &at, const Rows &rows,
 {
     const unsigned group = at.tile / GROUP;
     if (at.thread < DIM) {
-        volatile const bits_t *from = group_states + (step_t)group * DIM - DIM + at.thread;
-        states[at.thread] = group > 0 ? wait_for(from, *from) : 0;
+        volatile const bits_t *before = group_states + ((step_t)group - 1) * DIM;
+        before += at.thread;
+        states[at.thread] = group > 0 ? wait_for(before, *before) : 0;
     }
     __syncthreads();
     if (at.tile % GROUP == GROUP - 1 && at.chunk == CHUNKS - 1) {
         const bool constant = at.begin >= (step_t)group * GROUP * TILE;
+        bits_t *to = group_states + (step_t)group * DIM + at.lane;
         REAL after[ROWS];
         apply_rows(rows, constant, states, after);
 #pragma unroll
         for (int q = 0; q < ROWS; ++q)
             if (at.lane + q * PART < DIM)
-                hand_over(group_states + (step_t)group * DIM + at.lane + q * PART,
-                          after[q]);
+                hand_over(to + q * PART, after[q]);
     }
 }
 
