@@ -261,6 +261,16 @@ def test_associative_scan_where_there_is_no_kernel(d, dtype):
     np.testing.assert_array_equal(u, exact_loop(A, b, u0))
 
 
+def test_arrays_on_two_devices():
+    class OtherDevice(HostArray):
+        device = types.SimpleNamespace(id=1)
+
+    A, b, u0 = exact_problem((33,), 2, np.float64)
+    A, b, u0 = A.view(HostArray), b.view(HostArray), u0.view(OtherDevice)
+    with pytest.raises(ValueError, match=r"one device.*actually.*\[0, 0, 1\]"):
+        scan_cuda.affine_scan_cuda(np, A, b, u0)
+
+
 # ---- bugs planted into the source are found ---------------------------------
 
 BUG_SHAPE = (3, 2, 32, 2, 2)  # two warps
@@ -297,7 +307,7 @@ SWAPPED_IN_CHUNKS = (
 PLANTED = {
     "operands swapped": (SWAPPED_IN_CHUNKS, "wrong numbers"),
     "matrix transposed": ([("A[i * DIM + j]", "A[j * DIM + i]")], "wrong numbers"),
-    "no ticket": ([("atomicAdd(ticket, 1u)", "blockIdx.x")], "deadlock"),
+    "no ticket": ([("atomicAdd(ticket, 1u) + 1u", "blockIdx.x")], "deadlock"),
     "nothing handed over": (
         [("    *to = word.bits ==", "    word.bits ==")],
         "deadlock",
