@@ -100,4 +100,6 @@ def _kernel(device_id, plan):
     module = cupy.RawModule(code=kernel_source(), options=kernel_options(plan))
     kernel = module.get_function(KERNEL)
     kernel.max_dynamic_shared_size_bytes = plan.shared_bytes
+    # all of the memory that shared memory and first-level cache divide
+    kernel.preferred_shared_memory_carveout = 100
     return kernel
