@@ -83,11 +83,15 @@ def copy_milliseconds(cupy, n_bytes):
     )
 
 
-def problem(cupy, n_steps, d, dtype):
+def problem(cupy, n_steps, d, dtype, steps_last):
     rng = cupy.random.default_rng(0)
     A = rng.standard_normal((n_steps, d, d), dtype=dtype)
     A *= 0.9 / abs(A).sum(axis=-1, keepdims=True)
-    return A, rng.standard_normal((n_steps, d), dtype=dtype)
+    b = rng.standard_normal((n_steps, d), dtype=dtype)
+    if steps_last:
+        A = cupy.moveaxis(cupy.ascontiguousarray(cupy.moveaxis(A, 0, -1)), -1, 0)
+        b = cupy.ascontiguousarray(b.T).T
+    return A, b
 
 
 def jax_milliseconds(jax, cupy, A, b):
@@ -109,7 +113,7 @@ def jax_milliseconds(jax, cupy, A, b):
     return statistics.median(times)
 
 
-def other_plans(cupy, A, b):
+def other_plans(cupy, A, b, steps_last):
     """Time of the kernel by blocks on a multiprocessor and size of groups."""
     from parivp._scan.cuda import launch
     from parivp._scan.launch_plan import plan_launch
@@ -123,7 +127,7 @@ def other_plans(cupy, A, b):
         for log_group in LOG_GROUPS:
             try:
                 plan = plan_launch(
-                    b.shape[-1], b.dtype.itemsize, limit, blocks, log_group
+                    b.shape[-1], b.dtype.itemsize, limit, blocks, log_group, steps_last
                 )
             except ValueError:
                 continue
@@ -133,12 +137,12 @@ def other_plans(cupy, A, b):
     return times
 
 
-def measure(cupy, jax, d, n_bytes, dtype, tune):
+def measure(cupy, jax, d, n_bytes, dtype, steps_last, tune):
     from parivp import affine_scan
 
     itemsize = cupy.dtype(dtype).itemsize
     n_steps = max(1, n_bytes // ((d * d + 2 * d) * itemsize))
-    A, b = problem(cupy, n_steps, d, dtype)
+    A, b = problem(cupy, n_steps, d, dtype, steps_last)
     row = {"d": d, "dtype": dtype, "n_steps": n_steps}
     row["cold"] = cold_milliseconds(cupy, lambda: affine_scan(A, b, backend="cuda"))
     n_moved = n_steps * (d * d + 2 * d) * itemsize
@@ -151,7 +155,7 @@ def measure(cupy, jax, d, n_bytes, dtype, tune):
     )
     row["jax"] = None if jax is None else jax_milliseconds(jax, cupy, A, b)
     if tune:
-        row["plans"] = other_plans(cupy, A, b)
+        row["plans"] = other_plans(cupy, A, b, steps_last)
     cupy.get_default_memory_pool().free_all_blocks()
     return row
 
@@ -173,6 +177,9 @@ def main():
     parser.add_argument("--bytes", type=float, default=1e9, help="read and written")
     parser.add_argument("--dtype", nargs="+", default=["float64"])
     parser.add_argument("--d", nargs="+", type=int, default=DIMENSIONS)
+    parser.add_argument(
+        "--steps-last", action="store_true", help="steps along the last axis in memory"
+    )
     parser.add_argument("--tune", action="store_true", help="time other plans, too")
     parser.add_argument("--json", help="file to write the record to")
     args = parser.parse_args()
@@ -187,11 +194,15 @@ def main():
     rows = []
     for dtype in args.dtype:
         for d in args.d:
-            rows.append(measure(cupy, jax, d, int(args.bytes), dtype, args.tune))
+            row = measure(
+                cupy, jax, d, int(args.bytes), dtype, args.steps_last, args.tune
+            )
+            rows.append(row)
             print_row(rows[-1])
     if args.json:
         with open(args.json, "w", encoding="utf-8") as file:
-            json.dump({"device": name, "rows": rows}, file, indent=1)
+            record = {"device": name, "steps_last": args.steps_last, "rows": rows}
+            json.dump(record, file, indent=1)
 
 
 if __name__ == "__main__":

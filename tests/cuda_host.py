@@ -42,16 +42,21 @@ class HostKernel:
         """Launch the kernel; raise `KernelError` for what the shim finds wrong."""
         plan = self.plan
         n_steps, period = math.prod(b.shape[:-1]), b.shape[-2]
-        u = guarded(b.shape, b.dtype, np.nan)
+        shape = (plan.d, *b.shape[:-1]) if plan.steps_last else b.shape
+        u = guarded(shape, b.dtype, np.nan)
         scratch = guarded(plan.scratch_bytes(n_steps), np.uint8, 255)
+        if plan.steps_last:
+            A, b = np.moveaxis(A, (-2, -1), (0, 1)), np.moveaxis(b, -1, 0)
         arrays = [np.ascontiguousarray(x) for x in (A, b)]
         arrays.append(None if u0 is None else np.ascontiguousarray(u0))
-        arguments = (*arrays, u, np.int64(n_steps), np.int64(period), scratch)
+        strides = 3 * [n_steps if plan.steps_last else 1]
+        numbers = (np.int64(number) for number in (n_steps, period, *strides))
+        arguments = (*arrays, u, *numbers, scratch)
         run(self.library, plan.tiles(n_steps), arguments, resident, seed)
         for array in (u, scratch):
             if not guards_hold(array):
                 raise KernelError("wrote outside an array")
-        return u.copy()
+        return (np.moveaxis(u, 0, -1) if plan.steps_last else u).copy()
 
 
 def run(library, grid, arguments, resident=4, seed=0):

@@ -4,6 +4,7 @@ import concurrent.futures
 import ctypes
 import functools
 import importlib.metadata
+import itertools
 
 import pytest
 
@@ -12,7 +13,7 @@ from parivp._scan.launch_plan import MAX_DIM, plan_launch
 
 PACKAGE = "nvidia-cuda-nvrtc"
 ARCHITECTURES = ("sm_80", "sm_90")
-INSTANCES = [(d, itemsize) for d in range(1, MAX_DIM + 1) for itemsize in (4, 8)]
+INSTANCES = list(itertools.product(range(1, MAX_DIM + 1), (4, 8), (False, True)))
 
 
 @functools.cache
@@ -56,31 +57,31 @@ def compile_cubin(source, options):
 
 @pytest.fixture(scope="module")
 def compiled():
-    """Futures of cubin and log by dimension, size of numbers and architecture."""
+    """Futures of cubin and log by instance and architecture."""
     if nvrtc() is None:
         pytest.skip(f"NVRTC is not installed; pip install {PACKAGE}")
     source = kernel_source()
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         yield {
-            (d, itemsize, architecture): pool.submit(
+            (d, itemsize, steps_last, architecture): pool.submit(
                 compile_cubin,
                 source,
                 [
                     f"-arch={architecture}",
                     "--ptxas-options=-v",
-                    *kernel_options(plan_launch(d, itemsize)),
+                    *kernel_options(plan_launch(d, itemsize, steps_last=steps_last)),
                 ],
             )
-            for d, itemsize in INSTANCES
+            for d, itemsize, steps_last in INSTANCES
             for architecture in ARCHITECTURES
         }
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize(("d", "itemsize"), INSTANCES)
-def test_compiles(compiled, d, itemsize, architecture):
+@pytest.mark.parametrize(("d", "itemsize", "steps_last"), INSTANCES)
+def test_compiles(compiled, d, itemsize, steps_last, architecture):
     """To machine code that spills no registers."""
-    cubin, log = compiled[d, itemsize, architecture].result()
+    cubin, log = compiled[d, itemsize, steps_last, architecture].result()
     assert cubin[:4] == b"\x7fELF"
     assert b"affine_scan" in cubin
     assert "error" not in log

@@ -2,6 +2,7 @@
 
 import contextlib
 import faulthandler
+import math
 import os
 import re
 import signal
@@ -41,9 +42,9 @@ SMALL_SHAPES = [
 LENGTHS = (1, 2, 31, 32, 33, 1000, 4097)
 
 
-def plan_of(shape, itemsize=8):
+def plan_of(shape, itemsize=8, steps_last=False):
     d, part, chunks, chunk, log_group = shape
-    return LaunchPlan(d, itemsize, part, chunks, chunk, log_group)
+    return LaunchPlan(d, itemsize, part, chunks, chunk, log_group, steps_last)
 
 
 def exact_problem(shape, d, dtype, seed=0):
@@ -108,16 +109,17 @@ def in_child(function):
     return text if status == 0 else f"crash with status {status}"
 
 
+@pytest.mark.parametrize("steps_last", [False, True])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("d", range(1, MAX_DIM + 1))
-def test_every_kernel(d, dtype):
+def test_every_kernel(d, dtype, steps_last):
     """The kernels as they are launched on a device.
 
     Over three tiles, or over more than one group where tiles are small.
     """
-    plan = plan_launch(d, np.dtype(dtype).itemsize)
+    plan = plan_launch(d, np.dtype(dtype).itemsize, steps_last=steps_last)
     kernel = HostKernel(plan)
-    n_tiles = 2**plan.log_group + 2 if plan.tile <= 100 else 2
+    n_tiles = 2**plan.log_group + 2 if plan.tile <= 60 else 2
     n_steps = n_tiles * plan.tile + plan.chunk + 1
     A, b, u0 = exact_problem((n_steps,), d, dtype)
     np.testing.assert_array_equal(kernel(A, b, u0), exact_loop(A, b, u0))
@@ -125,12 +127,13 @@ def test_every_kernel(d, dtype):
     assert_meets_loop(kernel(A, b, u0, seed=2), A, b, u0)
 
 
+@pytest.mark.parametrize("steps_last", [False, True])
 @pytest.mark.parametrize("n_steps", LENGTHS)
 @pytest.mark.parametrize("shape", SMALL_SHAPES)
-def test_awkward_lengths(shape, n_steps):
+def test_awkward_lengths(shape, n_steps, steps_last):
     d = shape[0]
     A, b, u0 = exact_problem((n_steps,), d, np.float64)
-    u = HostKernel(plan_of(shape))(A, b, u0, seed=2)
+    u = HostKernel(plan_of(shape, steps_last=steps_last))(A, b, u0, seed=2)
     np.testing.assert_array_equal(u, exact_loop(A, b, u0))
 
 
@@ -142,31 +145,34 @@ launches = st.fixed_dictionaries(
 @given(
     shape=st.sampled_from(SMALL_SHAPES),
     dtype=st.sampled_from([np.float32, np.float64]),
+    steps_last=st.booleans(),
     batch=st.sampled_from([(), (1,), (2,), (7,), (40,)]),
     n_steps=st.integers(1, 100),
     with_u0=st.booleans(),
     launch=launches,
 )
-def test_exact_maps(shape, dtype, batch, n_steps, with_u0, launch):
+def test_exact_maps(shape, dtype, steps_last, batch, n_steps, with_u0, launch):
     d = shape[0]
     A, b, u0 = exact_problem((*batch, n_steps), d, dtype, seed=n_steps)
     u0 = u0 if with_u0 else None
-    u = HostKernel(plan_of(shape, np.dtype(dtype).itemsize))(A, b, u0, **launch)
+    plan = plan_of(shape, np.dtype(dtype).itemsize, steps_last)
+    u = HostKernel(plan)(A, b, u0, **launch)
     np.testing.assert_array_equal(u, exact_loop(A, b, u0))
 
 
 @given(
     shape=st.sampled_from(SMALL_SHAPES),
     dtype=st.sampled_from([np.float32, np.float64]),
+    steps_last=st.booleans(),
     n_steps=st.integers(1, 1500),
     with_u0=st.booleans(),
     launch=launches,
 )
-def test_random_maps(shape, dtype, n_steps, with_u0, launch):
+def test_random_maps(shape, dtype, steps_last, n_steps, with_u0, launch):
     """Against the loop; and the same bit by bit in another order of blocks."""
     A, b, u0 = problem(n_steps, shape[0], dtype, seed=n_steps)
     u0 = u0 if with_u0 else None
-    kernel = HostKernel(plan_of(shape, np.dtype(dtype).itemsize))
+    kernel = HostKernel(plan_of(shape, np.dtype(dtype).itemsize, steps_last))
     u = kernel(A, b, u0, **launch)
     assert_meets_loop(u, A, b, u0)
     np.testing.assert_array_equal(kernel(A, b, u0), u)
@@ -196,6 +202,9 @@ def test_first_matrix_acts_on_the_initial_state_only():
 # ---- the backend, with arrays of NumPy in place of CuPy's --------------------
 
 
+launched = []  # plans of launches by the backend
+
+
 class HostArray(np.ndarray):
     """What of a CuPy array the backend uses."""
 
@@ -208,6 +217,7 @@ class HostModule:
 
     def __init__(self, code, options):
         self.library = build(options, code)
+        self.steps_last = "-DSTEPS_LAST=1" in options
 
     def get_function(self, name):
         assert name == "affine_scan"
@@ -215,12 +225,12 @@ class HostModule:
 
     def __call__(self, grid, block, args, shared_mem):
         d, itemsize = args[1].shape[-1], args[1].itemsize
-        plan = plan_launch(d, itemsize)
+        plan = plan_launch(d, itemsize, steps_last=self.steps_last)
         assert block == (plan.threads,)
         assert shared_mem == self.max_dynamic_shared_size_bytes == plan.shared_bytes
         assert args[-1].nbytes >= plan.scratch_bytes(int(args[4]))
-        assert all(a.flags.c_contiguous for a in args if isinstance(a, np.ndarray))
         run(self.library, grid[0], args)
+        launched.append(plan)
 
 
 @pytest.fixture
@@ -231,7 +241,7 @@ def host_cupy(monkeypatch):
     )
     cuda = types.SimpleNamespace(runtime=runtime, Device=lambda: HostArray.device)
     module = types.SimpleNamespace(cuda=cuda, RawModule=HostModule)
-    for name in ("ascontiguousarray", "empty", "full", "int64", "uint64"):
+    for name in ("ascontiguousarray", "empty", "full", "int64", "moveaxis", "uint64"):
         setattr(module, name, getattr(np, name))
     monkeypatch.setitem(sys.modules, "cupy", module)
     scan_cuda._plan.cache_clear()
@@ -241,17 +251,52 @@ def host_cupy(monkeypatch):
     scan_cuda._kernel.cache_clear()
 
 
+def steps_last(x, axes):
+    """Copy of an array in which neighbouring steps are neighbours in memory."""
+    last, first = tuple(range(-axes, 0)), tuple(range(axes))
+    return np.moveaxis(np.ascontiguousarray(np.moveaxis(x, last, first)), first, last)
+
+
+def spaced(x, axes):
+    """View of every other entry of a larger array, steps still neighbours."""
+    larger = steps_last(np.repeat(x, 2, axis=-1), axes)
+    return larger[..., ::2] if axes == 1 else steps_last(x, axes)
+
+
+LAYOUTS = {
+    "steps first": (np.ascontiguousarray, np.ascontiguousarray, False),
+    "steps last": (lambda A: steps_last(A, 2), lambda b: steps_last(b, 1), True),
+    "b apart": (lambda A: steps_last(A, 2), lambda b: spaced(b, 1), True),
+    "b the other way": (lambda A: steps_last(A, 2), np.ascontiguousarray, True),
+    "A transposed": (
+        lambda A: steps_last(A.swapaxes(-1, -2), 2).swapaxes(-1, -2),
+        lambda b: steps_last(b, 1),
+        False,
+    ),
+    "reversed": (
+        lambda A: np.flip(np.flip(A, -3).copy(), -3),
+        lambda b: np.flip(np.flip(b, -2).copy(), -2),
+        False,
+    ),
+}
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("shape", [(700,), (1,), (5, 200), (40, 1)])
 @pytest.mark.parametrize("with_u0", [False, True])
+@pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.usefixtures("host_cupy")
-def test_backend_launches_as_the_kernel_expects(dtype, shape, with_u0):
-    problem = exact_problem(shape, 4, dtype)
-    A, b, u0 = (np.asfortranarray(x).view(HostArray) for x in problem)
+def test_backend_launches_as_the_kernel_expects(dtype, shape, with_u0, layout):
+    A, b, u0 = exact_problem(shape, 4, dtype)
     u0 = u0 if with_u0 else None
-    u = scan_cuda.affine_scan_cuda(np, A, b, u0)
+    expected = exact_loop(A, b, u0)
+    arrange_A, arrange_b, kept = LAYOUTS[layout]
+    A, b = arrange_A(A).view(HostArray), arrange_b(b).view(HostArray)
+    u = scan_cuda.affine_scan_cuda(np, A, b, None if u0 is None else u0.view(HostArray))
     assert u.dtype == dtype
-    np.testing.assert_array_equal(u, exact_loop(A, b, u0))
+    np.testing.assert_array_equal(u, expected)
+    if math.prod(shape) > 1:
+        assert launched[-1].steps_last == kept
 
 
 @pytest.mark.parametrize(("d", "dtype"), [(17, np.float64), (2, np.complex128)])
@@ -301,12 +346,15 @@ def test_every_barrier_is_missed(number):
 
 
 SWAPPED_IN_CHUNKS = (
-    ("    A += (CHUNK - 1) * SQUARE;\n    b += (CHUNK - 1) * DIM;\n", ""),
-    ("        A -= SQUARE;\n        b -= DIM;\n", "        A += SQUARE;\n b += DIM;\n"),
+    ("    A += (CHUNK - 1) * STEP_A;\n    b += (CHUNK - 1) * STEP_B;\n", ""),
+    ("        A -= STEP_A;\n        b -= STEP_B;\n", "A += STEP_A;\n b += STEP_B;\n"),
 )
 PLANTED = {
     "operands swapped": (SWAPPED_IN_CHUNKS, "wrong numbers"),
-    "matrix transposed": ([("A[i * DIM + j]", "A[j * DIM + i]")], "wrong numbers"),
+    "matrix transposed": (
+        [("A[(i * DIM + j) *", "A[(j * DIM + i) *")],
+        "wrong numbers",
+    ),
     "no ticket": ([("atomicAdd(ticket, 1u) + 1u", "blockIdx.x")], "deadlock"),
     "nothing handed over": (
         [("    *to = word.bits ==", "    word.bits ==")],
@@ -334,7 +382,7 @@ PLANTED = {
         "outside its shared",
     ),
     "write past the end": (
-        [("i < there * DIM; i +=", "i < TILE * DIM; i +=")],
+        [("        if (word.among(there))\n            u[", "u[")],
         "outside",
     ),
     "constant maps composed": ([(" && at.begin < node_first)", ")")], "wrong numbers"),

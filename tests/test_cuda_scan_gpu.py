@@ -125,6 +125,19 @@ def test_other_stream(cupy):
     assert bool((u == expected).all())
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("d", range(1, MAX_DIM + 1))
+def test_steps_along_the_last_axis_in_memory(cupy, d, dtype):
+    """As the windows of the solvers have them; so has the result."""
+    A, b, u0 = exact_problem((3, 5000), d, dtype)
+    A_there = cupy.asarray(np.moveaxis(A, (-2, -1), (0, 1)).copy())
+    A_there = cupy.moveaxis(A_there, (0, 1), (-2, -1))
+    b_there = cupy.moveaxis(cupy.asarray(np.moveaxis(b, -1, 0).copy()), 0, -1)
+    u = parivp.affine_scan(A_there, b_there, cupy.asarray(u0))
+    np.testing.assert_array_equal(cupy.asnumpy(u), exact_loop(A, b, u0))
+    assert cupy.moveaxis(u, -1, 0).flags.c_contiguous
+
+
 def test_arrays_that_are_not_contiguous(cupy):
     A, b, u0 = exact_problem((66,), 3, np.float64)
     A_there, b_there, u0_there = on_device(cupy, A, b, u0)

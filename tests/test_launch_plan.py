@@ -14,10 +14,11 @@ INSTANCES = [(d, itemsize) for d in range(1, MAX_DIM + 1) for itemsize in (4, 8)
 LIMITS = (64 * KIB, 99 * KIB, 163 * KIB, 227 * KIB)
 
 
+@pytest.mark.parametrize("steps_last", [False, True])
 @pytest.mark.parametrize("limit", LIMITS)
 @pytest.mark.parametrize(("d", "itemsize"), INSTANCES)
-def test_blocks_fit_a_device(d, itemsize, limit):
-    plan = plan_launch(d, itemsize, limit)
+def test_blocks_fit_a_device(d, itemsize, limit, steps_last):
+    plan = plan_launch(d, itemsize, limit, steps_last=steps_last)
     assert plan.shared_bytes <= limit
     assert plan.resident_blocks * (plan.shared_bytes + KIB) <= 228 * KIB
     assert plan.resident_blocks == 3
@@ -26,18 +27,20 @@ def test_blocks_fit_a_device(d, itemsize, limit):
     assert plan.part <= d
 
 
+@pytest.mark.parametrize("steps_last", [False, True])
 @pytest.mark.parametrize(("d", "itemsize"), INSTANCES)
-def test_tile_fills_shared_memory(d, itemsize):
+def test_tile_fills_shared_memory(d, itemsize, steps_last):
     """Most of it holds steps: what is exchanged between threads is the rest."""
-    plan = plan_launch(d, itemsize)
+    plan = plan_launch(d, itemsize, steps_last=steps_last)
     steps_bytes = plan.tile * (d * d + d) * itemsize
     assert steps_bytes <= plan.shared_bytes
     assert steps_bytes >= 0.6 * plan.shared_bytes
 
 
 @pytest.mark.parametrize(("d", "itemsize"), INSTANCES)
-def test_little_memory_beside_the_arrays(d, itemsize):
-    plan = plan_launch(d, itemsize)
+@pytest.mark.parametrize("steps_last", [False, True])
+def test_little_memory_beside_the_arrays(d, itemsize, steps_last):
+    plan = plan_launch(d, itemsize, steps_last=steps_last)
     n_steps = 10**8
     arrays = n_steps * (d * d + 2 * d) * itemsize
     assert plan.scratch_bytes(n_steps) <= 0.05 * arrays

@@ -9,6 +9,7 @@
 //   CHUNKS      chunks in a tile, a power of two
 //   CHUNK       steps in a chunk
 //   LOG_GROUP   log2 of the tiles in a group
+//   STEPS_LAST  whether steps run along the last axis of A, b and u, or the first
 //   MIN_BLOCKS  blocks meant to be resident on a multiprocessor
 //
 // and SHARED_BYTES, the shared memory of a block, which has to be what is computed
@@ -56,23 +57,29 @@ static_assert(PART <= DIM && PART <= 32 && (PART & (PART - 1)) == 0, "PART");
 static_assert(CHUNKS >= 2 && (CHUNKS & (CHUNKS - 1)) == 0, "CHUNKS");
 static_assert(DIM <= THREADS && LOG_GROUP < 31, "LOG_GROUP");
 
-// Words of one chunk in shared memory. The stride between the chunks that a warp
-// reads at the same time is an odd number of words, or of 16 bytes where rows can be
-// read 16 bytes at a time: all banks take part either way.
+// The tile in shared memory has the order of the arrays. Where its steps come first,
+// the stride between the chunks that a warp reads at the same time is an odd number of
+// words, or of 16 bytes where rows can be read 16 bytes at a time; where they come
+// last, chunks and entries have odd strides. All banks take part either way.
 constexpr int WORDS_16 = 16 / (int)sizeof(REAL);
 __device__ constexpr int padded(int words)
 {
     return DIM % 2 ? words | 1 : ((words + WORDS_16 - 1) / WORDS_16 | 1) * WORDS_16;
 }
 
-constexpr int CHUNK_A = padded(CHUNK * SQUARE);
-constexpr int CHUNK_B = padded(CHUNK * DIM);
+// Strides of chunks, of steps in a chunk, and of entries of a matrix or vector.
+constexpr int CHUNK_A = STEPS_LAST ? CHUNK | 1 : padded(CHUNK * SQUARE);
+constexpr int CHUNK_B = STEPS_LAST ? CHUNK | 1 : padded(CHUNK * DIM);
+constexpr int STEP_A = STEPS_LAST ? 1 : SQUARE;
+constexpr int STEP_B = STEPS_LAST ? 1 : DIM;
+constexpr int ENTRY = STEPS_LAST ? CHUNKS * CHUNK_A | 1 : 1;
+
 constexpr int MAP_WORDS = SQUARE + DIM;
 constexpr int MAP = (MAP_WORDS + WORDS_16 - 1) / WORDS_16 * WORDS_16;
 constexpr int EXCHANGED = CHUNKS / 2 > LOG_GROUP ? CHUNKS / 2 : LOG_GROUP;
 
-constexpr int OFFSET_B = CHUNKS * CHUNK_A;
-constexpr int PAST_B = OFFSET_B + CHUNKS * CHUNK_B;
+constexpr int OFFSET_B = STEPS_LAST ? SQUARE * ENTRY : CHUNKS * CHUNK_A;
+constexpr int PAST_B = OFFSET_B + (STEPS_LAST ? DIM * ENTRY : CHUNKS * CHUNK_B);
 constexpr int OFFSET_MAPS = (PAST_B + WORDS_16 - 1) / WORDS_16 * WORDS_16;
 constexpr int OFFSET_STATES = OFFSET_MAPS + EXCHANGED * MAP;
 constexpr int SHARED_WORDS = OFFSET_STATES + CHUNKS * DIM;
@@ -147,38 +154,61 @@ __device__ inline void wait_for_copies()
 #endif
 }
 
-// Where word i of the tile's words, of which a chunk has CHUNK_WORDS, lies in shared
-// memory. Unsigned, since that takes fewer instructions to divide.
-template <unsigned CHUNK_WORDS, unsigned STRIDE>
-__device__ inline unsigned spread(unsigned i)
+// Where word i of a tile, in the order of the arrays, lies in shared and in global
+// memory, and whether it belongs to one of the first `there` steps. Each step has
+// ENTRIES words. Unsigned, since that takes fewer instructions to divide.
+template <unsigned ENTRIES, unsigned CHUNK_STRIDE> struct Spread {
+    unsigned i, entry;
+
+    __device__ explicit Spread(unsigned word)
+        : i(STEPS_LAST ? word % TILE : word), entry(STEPS_LAST ? word / TILE : 0)
+    {
+    }
+    __device__ unsigned shared() const
+    {
+        const unsigned words = STEPS_LAST ? CHUNK : CHUNK * ENTRIES;
+        return i / words * CHUNK_STRIDE + i % words + entry * ENTRY;
+    }
+    __device__ step_t global(step_t stride) const { return i + entry * stride; }
+    __device__ bool among(unsigned there) const
+    {
+        return i < there * (STEPS_LAST ? 1 : ENTRIES);
+    }
+    __device__ bool diagonal() const
+    {
+        return (STEPS_LAST ? entry : i % ENTRIES) % (DIM + 1) == 0;
+    }
+};
+
+__device__ inline unsigned steps_there(const Place &at, step_t n_steps)
 {
-    return i / CHUNK_WORDS * STRIDE + i % CHUNK_WORDS;
+    return n_steps - at.first < TILE ? (unsigned)(n_steps - at.first) : TILE;
 }
 
 // Bring the tile to shared memory, neighbouring words by neighbouring threads.
 // Steps past the end become identities.
 __device__ inline void load_tile(const Place &at, const REAL *A, const REAL *b,
-                                 step_t n_steps, REAL *tile_A, REAL *tile_b)
+                                 step_t n_steps, step_t stride_A, step_t stride_b,
+                                 REAL *tile_A, REAL *tile_b)
 {
-    const step_t left = n_steps - at.first;
-    const unsigned there = left < TILE ? (unsigned)left : TILE;
-    A += at.first * SQUARE;
-    b += at.first * DIM;
+    const unsigned there = steps_there(at, n_steps);
+    A += at.first * STEP_A;
+    b += at.first * STEP_B;
 #pragma unroll 4
     for (unsigned i = at.thread; i < TILE * SQUARE; i += THREADS) {
-        REAL *to = tile_A + spread<CHUNK * SQUARE, CHUNK_A>(i);
-        if (i < there * SQUARE)
-            copy_async(to, A + i);
+        const Spread<SQUARE, CHUNK_A> word(i);
+        if (word.among(there))
+            copy_async(tile_A + word.shared(), A + word.global(stride_A));
         else
-            *to = i % SQUARE % (DIM + 1) == 0;
+            tile_A[word.shared()] = word.diagonal();
     }
 #pragma unroll 4
     for (unsigned i = at.thread; i < TILE * DIM; i += THREADS) {
-        REAL *to = tile_b + spread<CHUNK * DIM, CHUNK_B>(i);
-        if (i < there * DIM)
-            copy_async(to, b + i);
+        const Spread<DIM, CHUNK_B> word(i);
+        if (word.among(there))
+            copy_async(tile_b + word.shared(), b + word.global(stride_b));
         else
-            *to = 0;
+            tile_b[word.shared()] = 0;
     }
     wait_for_copies();
     __syncthreads();
@@ -188,51 +218,54 @@ __device__ inline void load_tile(const Place &at, const REAL *A, const REAL *b,
 __device__ inline void absorb_initial(const Place &at, const REAL *u0, step_t n_steps,
                                       step_t period, const REAL *tile_A, REAL *tile_b)
 {
-    const step_t past = at.first + TILE < n_steps ? at.first + TILE : n_steps;
+    const step_t past = at.first + steps_there(at, n_steps);
     const step_t trajectory = (at.first + period - 1) / period;
     const step_t until = (past + period - 1) / period;
     for (step_t i = at.thread; i < (until - trajectory) * DIM; i += THREADS) {
         const int row = i % DIM;
         const step_t number = trajectory + i / DIM;
         const int step = (int)(number * period - at.first);
-        const REAL *A = tile_A + step / CHUNK * CHUNK_A + step % CHUNK * SQUARE;
-        REAL *b = tile_b + step / CHUNK * CHUNK_B + step % CHUNK * DIM;
+        const REAL *A = tile_A + step / CHUNK * CHUNK_A + step % CHUNK * STEP_A;
+        REAL *b = tile_b + step / CHUNK * CHUNK_B + step % CHUNK * STEP_B;
         REAL sum = 0;
         for (int j = 0; j < DIM; ++j)
-            sum += A[row * DIM + j] * u0[number * DIM + j];
-        b[row] += sum;
+            sum += A[(row * DIM + j) * ENTRY] * u0[number * DIM + j];
+        b[row * ENTRY] += sum;
     }
     __syncthreads();
 }
 
 __device__ inline void store_tile(const Place &at, const REAL *tile_b, step_t n_steps,
-                                  REAL *u)
+                                  step_t stride_u, REAL *u)
 {
     __syncthreads();
-    const step_t left = n_steps - at.first;
-    const unsigned there = left < TILE ? (unsigned)left : TILE;
-    u += at.first * DIM;
+    const unsigned there = steps_there(at, n_steps);
+    u += at.first * STEP_B;
 #pragma unroll 4
-    for (unsigned i = at.thread; i < there * DIM; i += THREADS)
-        u[i] = tile_b[spread<CHUNK * DIM, CHUNK_B>(i)];
+    for (unsigned i = at.thread; i < TILE * DIM; i += THREADS) {
+        const Spread<DIM, CHUNK_B> word(i);
+        if (word.among(there))
+            u[word.global(stride_u)] = tile_b[word.shared()];
+    }
 }
 
 // ---- composing maps ---------------------------------------------------------
 
 // combine(earlier, later), of which the thread holds rows of the later map:
 // (A2 A1, A2 b1 + b2), row by row.
+template <int STRIDE>
 __device__ inline void combine(const REAL *earlier_A, const REAL *earlier_b, Rows &later)
 {
     REAL A[ROWS][DIM];
 #pragma unroll
     for (int i = 0; i < DIM; ++i) {
-        const REAL b_i = earlier_b[i];
+        const REAL b_i = earlier_b[i * STRIDE];
 #pragma unroll
         for (int q = 0; q < ROWS; ++q)
             later.b[q] += later.A[q][i] * b_i;
 #pragma unroll
         for (int j = 0; j < DIM; ++j) {
-            const REAL a_ij = earlier_A[i * DIM + j];
+            const REAL a_ij = earlier_A[(i * DIM + j) * STRIDE];
 #pragma unroll
             for (int q = 0; q < ROWS; ++q)
                 A[q][j] = i == 0 ? later.A[q][i] * a_ij : A[q][j] + later.A[q][i] * a_ij;
@@ -252,21 +285,21 @@ __device__ inline Rows compose_chunk(const Place &at, const REAL *A, const REAL 
     Rows rows;
     const step_t since = at.begin - at.chunk_first;
     const int stop = since < 0 ? 0 : (int)since;
-    A += (CHUNK - 1) * SQUARE;
-    b += (CHUNK - 1) * DIM;
+    A += (CHUNK - 1) * STEP_A;
+    b += (CHUNK - 1) * STEP_B;
 #pragma unroll
     for (int q = 0; q < ROWS; ++q) {
         const int row = at.lane + q * PART;
 #pragma unroll
         for (int j = 0; j < DIM; ++j)
-            rows.A[q][j] = row < DIM ? A[row * DIM + j] : 0;
-        rows.b[q] = row < DIM ? b[row] : 0;
+            rows.A[q][j] = row < DIM ? A[(row * DIM + j) * ENTRY] : 0;
+        rows.b[q] = row < DIM ? b[row * ENTRY] : 0;
     }
 #pragma unroll 1
     for (int k = CHUNK - 2; k >= stop; --k) {
-        A -= SQUARE;
-        b -= DIM;
-        combine(A, b, rows);
+        A -= STEP_A;
+        b -= STEP_B;
+        combine<ENTRY>(A, b, rows);
     }
     return rows;
 }
@@ -301,7 +334,7 @@ __device__ inline void sweep_up(const Place &at, Rows &rows, REAL *maps)
         __syncthreads();
         const step_t node_first = at.chunk_first - (step_t)(half - 1) * CHUNK;
         if (end == 2 * half - 1 && at.begin < node_first)
-            combine(map, map + SQUARE, rows);
+            combine<1>(map, map + SQUARE, rows);
         __syncthreads();
     }
 }
@@ -322,6 +355,7 @@ __device__ inline void apply_rows(const Rows &rows, bool constant, const REAL *b
 
 // A row of A times u. Threads of a part take the columns in turn, each beginning
 // with another one, since whole rows may begin in the same bank.
+template <int ROW_STRIDE, int STRIDE>
 __device__ inline REAL row_times(const REAL *row, const REAL *u, int turn)
 {
     REAL sum = 0;
@@ -330,7 +364,7 @@ __device__ inline REAL row_times(const REAL *row, const REAL *u, int turn)
         int j = i + (PART > 1 ? turn : 0);
         if (PART > 1 && j >= DIM)
             j -= DIM;
-        sum += row[j] * u[j];
+        sum += row[j * ROW_STRIDE] * u[j * STRIDE];
     }
     return sum;
 }
@@ -356,33 +390,41 @@ __device__ inline void sweep_down(const Place &at, const Rows &rows, REAL *state
     }
 }
 
-// With the state before the chunk known, its steps one by one: b_k gives way to
-// u_k. This takes d^2 operations a step where composing takes d^3.
+// One step from a state, entries of which are STRIDE words apart: b_k gives way to u_k.
+template <int STRIDE>
+__device__ inline void replay_step(const Place &at, const REAL *before, const REAL *A,
+                                   REAL *b, bool restart)
+{
+    REAL sums[ROWS];
+#pragma unroll
+    for (int q = 0; q < ROWS; ++q) {
+        const int row = at.lane + q * PART;
+        sums[q] = 0;
+        if (row < DIM && !restart)
+            sums[q] = b[row * ENTRY] +
+                      row_times<ENTRY, STRIDE>(A + row * DIM * ENTRY, before, at.lane);
+    }
+#pragma unroll
+    for (int q = 0; q < ROWS; ++q)
+        if (at.lane + q * PART < DIM && !restart)
+            b[(at.lane + q * PART) * ENTRY] = sums[q];
+    if (PART > 1)
+        __syncwarp();
+}
+
+// With the state before the chunk known, its steps one by one. This takes d^2
+// operations a step where composing takes d^3.
 __device__ inline void replay_chunk(const Place &at, const REAL *before, const REAL *A,
                                     REAL *b, step_t period)
 {
     step_t phase = at.chunk_first % period;
+    replay_step<1>(at, before, A, b, phase == 0);
 #pragma unroll 1
-    for (int k = 0; k < CHUNK; ++k) {
-        REAL sums[ROWS];
-#pragma unroll
-        for (int q = 0; q < ROWS; ++q) {
-            const int row = at.lane + q * PART;
-            sums[q] = row < DIM && phase != 0
-                          ? b[row] + row_times(A + row * DIM, before, at.lane)
-                          : 0;
-        }
-        if (phase != 0)
-#pragma unroll
-            for (int q = 0; q < ROWS; ++q)
-                if (at.lane + q * PART < DIM)
-                    b[at.lane + q * PART] = sums[q];
-        if (PART > 1)
-            __syncwarp();
+    for (int k = 1; k < CHUNK; ++k) {
         phase = phase + 1 == period ? 0 : phase + 1;
-        before = b;
-        A += SQUARE;
-        b += DIM;
+        A += STEP_A;
+        b += STEP_B;
+        replay_step<ENTRY>(at, b - STEP_B, A, b, phase == 0);
     }
 }
 
@@ -479,7 +521,7 @@ __device__ inline void hand_over_node(const Place &at, Rows &rows, bits_t *nodes
         for (int l = 0; l < levels; ++l) {
             const step_t node_first = at.first - (step_t)((1 << l) - 1) * TILE;
             if (at.begin < node_first)
-                combine(maps + l * MAP, maps + l * MAP + SQUARE, rows);
+                combine<1>(maps + l * MAP, maps + l * MAP + SQUARE, rows);
         }
         bits_t *node = nodes + (step_t)at.tile * MAP_WORDS;
         for_rows(rows, at.lane, [=](int i, REAL number) { hand_over(node + i, number); });
@@ -532,7 +574,7 @@ __device__ inline void find_state(const Place &at, const Rows &rows, step_t peri
         if (at.thread < DIM) {
             state = map[SQUARE + at.thread];
             if (trajectory_begin(past - 1, period) < node_first)
-                state += row_times(map + at.thread * DIM, states, at.lane);
+                state += row_times<1, 1>(map + at.thread * DIM, states, at.lane);
         }
         __syncthreads();
         if (at.thread < DIM)
@@ -543,7 +585,9 @@ __device__ inline void find_state(const Place &at, const Rows &rows, step_t peri
 
 // ---- the kernel -------------------------------------------------------------
 
-// A (n_steps, d, d), b and u (n_steps, d), u0 (n_steps / period, d) or null.
+// A (n_steps, d, d), b and u (n_steps, d), or, if steps come last, (d, d, n_steps) and
+// (d, n_steps) with entries `stride_A`, `stride_b` and `stride_u` numbers apart; u0
+// (n_steps / period, d) or null.
 // `scratch`, all ones before, has 16 bytes for the ticket, then d^2 + d numbers for
 // each tile, its node, and d for each group, the state after it.
 //
@@ -555,7 +599,8 @@ __device__ inline void find_state(const Place &at, const Rows &rows, step_t peri
 // next group.
 extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS)
     affine_scan(const REAL *A, const REAL *b, const REAL *u0, REAL *u, step_t n_steps,
-                step_t period, void *scratch)
+                step_t period, step_t stride_A, step_t stride_b, step_t stride_u,
+                void *scratch)
 {
     SHARED_MEMORY(REAL, memory);
     REAL *tile_A = memory, *tile_b = memory + OFFSET_B;
@@ -568,7 +613,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS)
     const Place at = find_place(ticket, (unsigned *)maps, period);
     REAL *chunk_A = tile_A + at.chunk * CHUNK_A, *chunk_b = tile_b + at.chunk * CHUNK_B;
 
-    load_tile(at, A, b, n_steps, tile_A, tile_b);
+    load_tile(at, A, b, n_steps, stride_A, stride_b, tile_A, tile_b);
     if (u0)
         absorb_initial(at, u0, n_steps, period, tile_A, tile_b);
     Rows rows = compose_chunk(at, chunk_A, chunk_b);
@@ -577,5 +622,5 @@ extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS)
     find_state(at, rows, period, nodes, group_states, maps, states);
     sweep_down(at, rows, states);
     replay_chunk(at, states + at.chunk * DIM, chunk_A, chunk_b, period);
-    store_tile(at, tile_b, n_steps, u);
+    store_tile(at, tile_b, n_steps, stride_u, u);
 }

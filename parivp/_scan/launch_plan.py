@@ -53,6 +53,8 @@ class LaunchPlan:
         Steps in a chunk.
     log_group : int
         Binary logarithm of the number of tiles in a group.
+    steps_last : bool
+        Whether steps run along the last axis of the arrays in memory.
     """
 
     d: int
@@ -61,6 +63,7 @@ class LaunchPlan:
     chunks: int
     chunk: int
     log_group: int = LOG_GROUP
+    steps_last: bool = False
 
     @property
     def threads(self):
@@ -76,8 +79,11 @@ class LaunchPlan:
     def shared_bytes(self):
         """Dynamic shared memory of a block: the tile, maps in exchange, states."""
         d = self.d
-        words = self.chunks * self._padded(self.chunk * d * d)
-        words += self.chunks * self._padded(self.chunk * d)
+        if self.steps_last:
+            words = (d * d + d) * (self.chunks * (self.chunk | 1) | 1)
+        else:
+            words = self.chunks * self._padded(self.chunk * d * d)
+            words += self.chunks * self._padded(self.chunk * d)
         words = _round_up(words, 16 // self.itemsize)
         map_words = _round_up(d * d + d, 16 // self.itemsize)
         words += max(self.chunks // 2, self.log_group) * map_words
@@ -93,6 +99,7 @@ class LaunchPlan:
             "CHUNKS": self.chunks,
             "CHUNK": self.chunk,
             "LOG_GROUP": self.log_group,
+            "STEPS_LAST": int(self.steps_last),
             "MIN_BLOCKS": self.resident_blocks,
             "SHARED_BYTES": self.shared_bytes,
         }
@@ -120,7 +127,7 @@ class LaunchPlan:
         return 16 + (tiles * (d * d + d) + groups * d) * self.itemsize
 
     def _padded(self, words):
-        """Stride between chunks in shared memory; as in the kernel's source."""
+        """Stride between chunks where steps come first; as in the kernel's source."""
         if self.d % 2:
             return words | 1
         words_16 = 16 // self.itemsize
@@ -133,6 +140,7 @@ def plan_launch(
     shared_limit=None,
     resident_blocks=RESIDENT_BLOCKS,
     log_group=LOG_GROUP,
+    steps_last=False,
 ):
     """Plan a scan for a dimension and a number type.
 
@@ -148,6 +156,8 @@ def plan_launch(
         Blocks for which a multiprocessor is to have room.
     log_group : int, optional
         Binary logarithm of the number of tiles in a group.
+    steps_last : bool, optional
+        Whether steps run along the last axis of the arrays in memory.
 
     Returns
     -------
@@ -166,7 +176,9 @@ def plan_launch(
     budget = SHARED_PER_MULTIPROCESSOR // resident_blocks - RESERVED_PER_BLOCK
     if shared_limit is not None:
         budget = min(budget, shared_limit)
-    plan = LaunchPlan(d, itemsize, PARTS[d], CHUNKS[itemsize][d], 1, log_group)
+    plan = LaunchPlan(
+        d, itemsize, PARTS[d], CHUNKS[itemsize][d], 1, log_group, steps_last
+    )
     if plan.shared_bytes > budget:
         raise ValueError(
             f"A block is expected to have at least {plan.shared_bytes} bytes of shared "
