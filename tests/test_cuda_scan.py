@@ -191,6 +191,19 @@ def test_nan_stays_in_its_trajectory_behind_its_step(shape, n_steps):
     np.testing.assert_array_equal(u, clean)
 
 
+@pytest.mark.parametrize("scale", [0.0, 1e-250, 1.0])
+def test_products_that_overflow_give_no_finite_wrong_states(scale):
+    rng = np.random.default_rng(0)
+    A, b = rng.standard_normal((400, 2, 2)) * 1e30, np.zeros((400, 2))
+    b[::7] = scale
+    with np.errstate(all="ignore"):
+        expected = exact_loop(A, b)
+    u = HostKernel(plan_of((2, 1, 8, 3, 3)))(A, b)
+    finite = np.isfinite(u)
+    assert finite[:8].all()
+    np.testing.assert_allclose(u[finite], expected[finite], rtol=1e-9)
+
+
 def test_first_matrix_acts_on_the_initial_state_only():
     kernel = HostKernel(plan_of((2, 1, 8, 3, 3)))
     A, b, _ = exact_problem((9, 17), 2, np.float64)
