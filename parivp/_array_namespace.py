@@ -10,12 +10,13 @@ import contextlib
 import array_api_compat
 import array_api_compat.numpy as numpy_namespace
 import numpy as np
-from array_api_compat import is_numpy_namespace
+from array_api_compat import is_cupy_namespace, is_numpy_namespace
 
 __all__ = [
     "array_namespace",
     "backend_name",
     "errstate",
+    "is_cupy_namespace",
     "is_numpy_namespace",
     "running_max",
 ]

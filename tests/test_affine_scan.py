@@ -6,7 +6,7 @@ import pytest
 import parivp
 from parivp._scan import SCAN_BACKENDS
 
-BACKENDS = sorted(SCAN_BACKENDS)
+BACKENDS = sorted(set(SCAN_BACKENDS) - {"cuda"})
 LENGTHS = (0, 1, 2, 31, 32, 33, 1000, 4097)
 DTYPES = (np.float32, np.float64, np.complex128)
 
@@ -153,6 +153,36 @@ def test_nan_stays_behind_its_step(backend):
     assert np.isnan(u[20:]).any(axis=1).all()
 
 
+@pytest.mark.parametrize("backend", [None, *BACKENDS])
+@pytest.mark.parametrize("n_steps", [0, 1, 2, 33, 1000])
+@pytest.mark.parametrize("n_trajectories", [0, 1, 3])
+@pytest.mark.parametrize("with_u0", [False, True])
+def test_batches(backend, n_steps, n_trajectories, with_u0):
+    """The leading axis holds independent trajectories."""
+    alone = [problem(n_steps, 3, np.float64, seed) for seed in range(n_trajectories)]
+    shapes = (n_steps, 3, 3), (n_steps, 3), (3,)
+    A, b, u0 = (
+        np.array([one[i] for one in alone]).reshape(n_trajectories, *shape)
+        for i, shape in enumerate(shapes)
+    )
+    u0 = u0 if with_u0 else None
+    u = parivp.affine_scan(A, b, u0, backend=backend)
+    assert u.shape == b.shape
+    for i, (A_i, b_i, u0_i) in enumerate(alone):
+        assert_meets_loop(u[i], A_i, b_i, u0_i if with_u0 else None)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_nan_stays_in_its_trajectory(backend):
+    A, b, u0 = (np.stack([x] * 3) for x in problem(40, 2, np.float64))
+    clean = parivp.affine_scan(A, b, u0, backend=backend)
+    A[1, 20], b[1, 20] = np.nan, np.nan
+    u = parivp.affine_scan(A, b, u0, backend=backend)
+    np.testing.assert_array_equal(u[[0, 2]], clean[[0, 2]])
+    np.testing.assert_array_equal(u[1, :20], clean[1, :20])
+    assert np.isnan(u[1, 20:]).any(axis=1).all()
+
+
 def test_default_backend_meets_loop():
     A, b, u0 = problem(1000, 4, np.float64)
     assert_meets_loop(parivp.affine_scan(A, b, u0), A, b, u0)
@@ -167,6 +197,9 @@ WRONG_SHAPES = {
     "u0 of another dimension": ((5, 2, 2), (5, 2), (3,)),
     "u0 not 1-D": ((5, 2, 2), (5, 2), (1, 2)),
     "u0 a scalar": ((5, 2, 2), (5, 2), ()),
+    "two leading axes": ((2, 2, 5, 2, 2), (2, 2, 5, 2), None),
+    "A without the leading axis": ((5, 2, 2), (3, 5, 2), None),
+    "u0 without the leading axis": ((3, 5, 2, 2), (3, 5, 2), (2,)),
 }
 
 
@@ -201,5 +234,23 @@ def test_associative_in_strict_array_api(n_steps, backend, with_u0):
 def test_banded_takes_numpy_only():
     xp = pytest.importorskip("array_api_strict")
     A, b, _ = problem(3, 2, np.float64)
-    with pytest.raises(ValueError, match="`backend`"):
+    with pytest.raises(ValueError, match="`backend`.*numpy.*array_api_strict"):
         parivp.affine_scan(xp.asarray(A), xp.asarray(b), backend="banded")
+
+
+def test_arrays_of_two_libraries():
+    xp = pytest.importorskip("array_api_strict")
+    A, b, u0 = problem(3, 2, np.float64)
+    for arrays in (
+        (xp.asarray(A), b, u0),
+        (A, xp.asarray(b), u0),
+        (A, b, xp.asarray(u0)),
+    ):
+        with pytest.raises(TypeError, match="Multiple namespaces"):
+            parivp.affine_scan(*arrays)
+
+
+def test_cuda_takes_cupy_only():
+    A, b, _ = problem(3, 2, np.float64)
+    with pytest.raises(ValueError, match="`backend`.*cupy.*numpy"):
+        parivp.affine_scan(A, b, backend="cuda")

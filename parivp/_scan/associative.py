@@ -9,7 +9,7 @@ __all__ = ["affine_scan_associative"]
 
 def affine_scan_associative(xp, A, b):
     """Solve ``u_k = A_k u_{k-1} + b_k``, ``u_{-1} = 0`` by an associative scan."""
-    return _scan(xp, A, b[:, :, None])[1][:, :, 0]
+    return _scan(xp, A, b[..., None])[1][..., 0]
 
 
 def _combine(earlier, later):
@@ -19,28 +19,33 @@ def _combine(earlier, later):
     return A2 @ A1, A2 @ b1 + b2
 
 
-def _scan(xp, A, b):
+def _steps(maps, steps):
+    """Select some steps of affine maps, which run along the last axis but two."""
+    return tuple(part[..., steps, :, :] for part in maps)
+
+
+def _scan(xp, *maps):
     """All prefixes: combine neighbours, scan the pairs, fill in the others."""
-    n = b.shape[0]
+    n = maps[1].shape[-3]
     if n < 2:
-        return A, b
-    m = n // 2
+        return maps
+    even_end, rest = n // 2 * 2, (n - 1) // 2
     pairs = _combine(
-        (A[: 2 * m : 2, ...], b[: 2 * m : 2, ...]), (A[1::2, ...], b[1::2, ...])
+        _steps(maps, slice(0, even_end, 2)), _steps(maps, slice(1, None, 2))
     )
     odd = _scan(xp, *pairs)
-    rest = (n - 1) // 2
-    even = _combine(
-        (odd[0][:rest, ...], odd[1][:rest, ...]), (A[2::2, ...], b[2::2, ...])
-    )
+    even = _combine(_steps(odd, slice(rest)), _steps(maps, slice(2, None, 2)))
+    first = _steps(maps, slice(1))
     return tuple(
-        _interleave(xp, xp.concat([first[:1, ...], tail]), other)
-        for first, tail, other in zip((A, b), even, odd, strict=True)
+        _interleave(xp, xp.concat([head, tail], axis=-3), other)
+        for head, tail, other in zip(first, even, odd, strict=True)
     )
 
 
 def _interleave(xp, even, odd):
-    out = xp.empty((even.shape[0] + odd.shape[0], *even.shape[1:]), dtype=even.dtype)
-    out[::2, ...] = even
-    out[1::2, ...] = odd
+    *batch, n_even, rows, columns = even.shape
+    shape = (*batch, n_even + odd.shape[-3], rows, columns)
+    out = xp.empty(shape, dtype=even.dtype)
+    out[..., ::2, :, :] = even
+    out[..., 1::2, :, :] = odd
     return out

@@ -19,15 +19,24 @@ CACHED = 2**15
 def affine_scan_banded(xp, A, b):
     """Solve ``u_k = A_k u_{k-1} + b_k``, ``u_{-1} = 0`` by ``?tbtrs``."""
     A, u = np.asarray(A), np.array(b, order="C")
-    n_steps, d = u.shape
     tbtrs = _tbtrs(u.dtype)
+    if u.ndim == 2:
+        _solve_trajectory(tbtrs, A, u)
+    else:
+        for matrices, states in zip(A, u, strict=True):
+            _solve_trajectory(tbtrs, matrices, states)
+    return u
+
+
+def _solve_trajectory(tbtrs, A, u):
+    """Solve one recursion in place: ``u`` holds ``b`` before."""
+    n_steps, d = u.shape
     piece = max(64, CACHED // (2 * d * d))
     for start in range(0, n_steps, piece):
         part = slice(start, start + piece)
         if start:
             u[start] += A[start] @ u[start - 1]
         u[part] = _solve_piece(tbtrs, A[part], u[part])
-    return u
 
 
 @cache
