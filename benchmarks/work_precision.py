@@ -372,8 +372,9 @@ def print_calibration(
                 for m in (challenger, rival)
             )
             if ours.solved and theirs.solved:
-                # Below 1e-16 an error is rounding; its size says nothing.
-                column[name] = max(ours.error, 1e-16) / max(theirs.error, 1e-16)
+                # Below 1e-16 an error is rounding, and above 1 no digit is right:
+                # its size says nothing.
+                column[name] = np.divide(*np.clip([ours.error, theirs.error], 1e-16, 1))
                 line += f"{column[name]:9.1e}"
             else:
                 line += f"{'failed':>9}"
