@@ -8,15 +8,25 @@ cover is answered here.
 import contextlib
 
 import numpy as np
-from array_api_compat import array_namespace, is_numpy_namespace
+from array_api_compat import array_namespace, is_numpy_namespace, to_device
 
 __all__ = [
     "array_namespace",
+    "as_numpy",
     "backend_name",
     "errstate",
     "is_numpy_namespace",
     "running_max",
 ]
+
+
+def as_numpy(x):
+    """NumPy array of the same values, wherever `x` lives."""
+    try:
+        array_namespace(x)
+    except TypeError:
+        return np.asarray(x)
+    return np.asarray(to_device(x, "cpu"))
 
 
 def backend_name(xp):
