@@ -13,8 +13,8 @@ __all__ = ["Fitted", "adapt", "default_degree"]
 
 # Coefficients per component and time beyond which a higher degree costs more than
 # shorter windows save.
-MANY_COEFFICIENTS = 250
-MAX_DEGREE = 12
+MANY_COEFFICIENTS = 500
+MAX_DEGREE = 14
 # Largest number of coefficients for which degree 2 is still tried.
 MAX_QUADRATIC = 2000
 # Numbers that may be held: values at all points of all windows.
@@ -24,11 +24,11 @@ MAX_ROUNDS = 25
 # the box they may be somewhat larger.
 AIM = 0.5
 # The first windows have this many of the integrator's steps each.
-STEPS_PER_WINDOW = 40
+STEPS_PER_WINDOW = 8
 # How far out of its local box a state may get, and the sample that is tried.
 MAX_EXTENT, N_BOUNDARY = 1.1, 1000
 # Rounds without progress after which one gives up.
-PATIENCE = 3
+PATIENCE = 2
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def n_nodes_for(rtol):
 
 
 def adapt(rhs, trajectories, radius, degree, max_windows):
-    """Fit, compare, and split windows until the tolerance is met.
+    """Fit, compare, and split windows and legs until the tolerance is met.
 
     Parameters
     ----------
@@ -78,55 +78,68 @@ def adapt(rhs, trajectories, radius, degree, max_windows):
     """
     fitter = Fitter(rhs, trajectories, radius, degree, n_nodes_for(trajectories.rtol))
     boundary = boundary_sample(trajectories.y0[:, 0], radius)
-    n_first = np.clip(len(trajectories.steps) // STEPS_PER_WINDOW, 1, max_windows)
-    at = np.linspace(0, len(trajectories.steps) - 1, n_first + 1)
-    edges = np.interp(at, np.arange(len(trajectories.steps)), trajectories.steps)
+    edges, firsts = first_edges(trajectories.steps, max_windows), np.array([0])
     best, waited = np.inf, 0
     for _ in range(MAX_ROUNDS):
         check_size(fitter, len(edges) - 1)
-        trial = Trial(fitter, edges)
+        trial = Trial(fitter, edges, firsts)
         if trial.error <= AIM:
             extent = trial.maps.extent(boundary)
             if extent <= MAX_EXTENT:
                 return trial.trimmed()
             fitter.margin *= extent
             continue
-        progress = trial.error < best / 2 or not np.isfinite(trial.error)
-        waited = 0 if progress else waited + 1
-        best = min(best, trial.error)
-        edges = split(edges, trial.pieces())
+        waited = 0 if trial.total < best / 2 or trial.total == np.inf else waited + 1
+        best = min(best, trial.total)
+        edges, firsts = trial.refined()
         if waited > PATIENCE or len(edges) - 1 > max_windows:
             break
-    raise RuntimeError(why(trial, best, max_windows))
+    raise RuntimeError(why(trial, max_windows))
+
+
+def first_edges(steps, max_windows):
+    """Windows of some of the integrator's steps each."""
+    n_windows = np.clip(len(steps) // STEPS_PER_WINDOW, 1, max_windows)
+    at = np.linspace(0, len(steps) - 1, n_windows + 1)
+    return np.interp(at, np.arange(len(steps)), steps)
 
 
 class Trial:
-    """Maps on some windows, and how good they are.
+    """Maps on some windows and legs, and how good they are.
 
     Attributes
     ----------
     error : float
         Largest error found, in tolerances; infinite where there are no maps.
+    total : float
+        Sum of the errors of all legs, each by itself.
     """
 
-    def __init__(self, fitter, edges):
+    def __init__(self, fitter, edges, firsts):
         self.fitter = fitter
         self.edges = edges
-        self.maps = self.errors = self.local = None
-        self.error = np.inf
-        self.frames = fitter.frames(edges)
-        self.values, self.converged = fitter.values(edges, self.frames)
+        self.firsts = firsts
+        self.maps = None
+        self.error = self.total = np.inf
+        self.frames = fitter.frames(edges[firsts])
+        values, self.converged = fitter.values(edges, firsts, self.frames)
         if np.all(self.converged):
-            self.comparison = Comparison(fitter.trajectories, edges)
+            self.comparison = Comparison(fitter.trajectories, edges, firsts)
+            self.series = values @ fitter.to_series.T
             self.maps, self.local, self.error, self.errors = self._fit(fitter.basis)
+            by_leg = np.maximum.reduceat(self.local, firsts)
+            self.total = float(np.sum(by_leg))
 
     def _fit(self, basis):
         """Fit and compare."""
-        maps, residual = self.fitter.maps(self.edges, self.frames, self.values, basis)
-        with errstate(np):
-            local = np.maximum(residual, self.comparison.local(maps))
-            error, errors = self.comparison.composed(maps)
-        error = max(error, np.max(residual))
+        maps, misfit = self.fitter.maps(
+            self.edges, self.firsts, self.frames, self.series, basis
+        )
+        misfit = np.max(misfit / self.comparison.allowed[:, 0, :, -1], axis=0)
+        local = np.maximum(misfit, self.comparison.local(maps))
+        error, errors = self.comparison.composed(maps)
+        error = max(error, np.max(misfit))
+        local = np.where(np.isfinite(local), local, np.inf)
         return maps, local, error if np.isfinite(error) else np.inf, errors
 
     def trimmed(self):
@@ -140,20 +153,49 @@ class Trial:
             found = Fitted(maps, errors)
         return found
 
-    def pieces(self):
-        """Number of windows that each one is to be split into."""
-        if self.local is None:
-            return np.where(self.converged, 1, 2)
-        local = np.where(np.isfinite(self.local), self.local, np.inf)
-        total = np.sum(local)
+    def refined(self):
+        """Return edges of windows and beginnings of legs that promise to be better."""
+        if self.maps is None:
+            pieces, is_first = self._where_not_converged()
+        else:
+            pieces, is_first = self._where_wrong()
+        is_first[self.firsts] = True
+        ends = np.cumsum(pieces)
+        return split(self.edges, pieces), (ends - pieces)[is_first]
+
+    def _where_not_converged(self):
+        pieces = np.where(self.converged, 1, 2)
+        is_first = np.zeros(len(pieces), dtype=bool)
+        for windows in self._legs():
+            reached = int(np.sum(self.converged[windows]))
+            if 0 < reached < len(windows):
+                is_first[windows[reached]] = True
+        return pieces, is_first
+
+    def _where_wrong(self):
+        """Split windows by the last terms of their series, legs by their errors."""
         growth = 1.0
-        if np.isfinite(self.error) and 0 < total < np.inf:
-            growth = self.error / total
-        allowed = AIM / (2 * growth * len(local))
-        order = self.fitter.basis.degree + 1
-        pieces = np.ceil(np.minimum(local / allowed, 4.0**order) ** (1 / order))
-        pieces[local >= np.max(local)] = np.maximum(pieces, 2)[local >= np.max(local)]
-        return np.where(local > allowed, np.clip(pieces, 2, 4), pieces).astype(int)
+        if 0 < self.total < np.inf and self.error < np.inf:
+            growth = max(self.error / self.total, 1 / len(self.firsts))
+        allowed = AIM / (8 * growth * len(self.firsts))
+        last = np.abs(self.series[..., -2:]).sum(axis=3).max(axis=2)
+        tail = np.max(last / self.comparison.allowed[:, 0, :, -1], axis=0)
+        pieces = np.where(tail > allowed, 2, 1)
+        is_first = np.zeros(len(pieces), dtype=bool)
+        for windows in self._legs():
+            wrong = np.flatnonzero(self.local[windows] > allowed)
+            if wrong.size == 0:
+                continue
+            # legs as long as what was right of this one
+            n_right = max(int(wrong[0]), 1)
+            is_first[windows[n_right::n_right]] = True
+            if wrong[0] == 0:
+                pieces[windows[0]] = 2
+        return pieces, is_first
+
+    def _legs(self):
+        """Windows of every leg."""
+        return np.split(np.arange(len(self.edges) - 1), self.firsts[1:])
 
 
 def split(edges, pieces):
@@ -188,7 +230,7 @@ def check_size(fitter, n_windows):
         )
 
 
-def why(trial, best, max_windows):
+def why(trial, max_windows):
     """Say why the tolerance was not met, and what to try."""
     n_windows = len(trial.edges) - 1
     if trial.maps is None:
@@ -202,7 +244,7 @@ def why(trial, best, max_windows):
     return (
         f"The flow map does not meet its tolerance: with {n_windows} windows "
         f"(`max_windows` is {max_windows}) of degree {trial.maps.basis.degree}, errors "
-        f"reach {best:.2g} times `atol + rtol * abs(y)`. Where trajectories from the "
+        f"reach {trial.error:.2g} times `atol + rtol * abs(y)`. Where trajectories from the "
         "box separate fast, or `fun` is not smooth, shrink the box, shorten `t_span` "
         "or loosen the tolerances."
     )

@@ -18,24 +18,27 @@ BLOCK_ENTRIES, BLOCK_ENTRIES_OTHERS = 2**16, 2**24
 
 @dataclass(frozen=True)
 class WindowMaps:
-    """The flow, window after window: what an initial state becomes.
+    """The flow, leg after leg: what an initial state becomes.
 
-    In window w a state y at its start has the local coordinates
-    ``xi = inverses[w] @ (y - origins[w])``, and at the time that is s in [-1, 1]
-    in the window it has become
+    Time is split into windows, and one or more windows form a leg. A state y at the
+    start of leg l has the local coordinates ``xi = inverses[l] @ (y - origins[l])``,
+    and at the time that is s in [-1, 1] in window w of that leg it has become
     ``sum_k sum_b coefficients[w, k, :, b] T_k(s) basis_b(xi)``.
 
     Attributes
     ----------
     edges : ndarray, shape (W + 1,)
         Strictly monotonic times at which the windows meet.
-    origins : ndarray, shape (W, n)
-    inverses : ndarray, shape (W, n, n)
+    firsts : ndarray of int, shape (L,)
+        First window of every leg.
+    origins : ndarray, shape (L, n)
+    inverses : ndarray, shape (L, n, n)
     coefficients : ndarray, shape (W, N, n, size)
     basis : TotalDegreeBasis
     """
 
     edges: np.ndarray
+    firsts: np.ndarray
     origins: np.ndarray
     inverses: np.ndarray
     coefficients: np.ndarray
@@ -43,11 +46,11 @@ class WindowMaps:
 
     @cached_property
     def hops(self):
-        """Maps from local coordinates to those of the next window.
+        """Maps from local coordinates to those of the next leg, shape (L - 1, n, size).
 
-        Array of shape (W - 1, n, size).
+        They are what the last window of the leg gives at its end.
         """
-        ends = np.sum(self.coefficients[:-1], axis=1)  # T_k(1) = 1
+        ends = np.sum(self.coefficients[self.firsts[1:] - 1], axis=1)  # T_k(1) = 1
         constant = int(np.flatnonzero(self.basis.totals == 0)[0])
         ends[:, :, constant] -= self.origins[1:]
         return self.inverses[1:] @ ends
@@ -67,7 +70,7 @@ class WindowMaps:
         return w, s
 
     def _plan(self, t):
-        """What to multiply the basis with in every window that is needed.
+        """What to multiply the basis with, in every leg that is needed.
 
         Returns
         -------
@@ -75,14 +78,17 @@ class WindowMaps:
         order : ndarray of int
             Position among all outputs of every time of `t`.
         """
-        w, s = self.locate(t)
-        by_window = np.argsort(w, kind="stable")
-        outputs = []
-        for k in range(w.max() + 1 if w.size else 0):
-            here = by_window[w[by_window] == k]
-            rows = np.stack(chebyshev_rows(np, s[here], len(self.coefficients[k]) - 1))
-            at_times = np.tensordot(rows, self.coefficients[k], axes=(0, 0))
-            outputs.append(at_times.reshape(-1, self.basis.size))
+        windows, s = self.locate(t)
+        by_window = np.argsort(windows, kind="stable")
+        legs = np.searchsorted(self.firsts, windows, side="right") - 1
+        outputs = [[] for _ in range(legs.max() + 1)]
+        for w in np.unique(windows):
+            here = by_window[windows[by_window] == w]
+            rows = np.stack(chebyshev_rows(np, s[here], self.coefficients.shape[1] - 1))
+            at_times = np.tensordot(rows, self.coefficients[w], axes=(0, 0))
+            outputs[legs[here[0]]].append(at_times.reshape(-1, self.basis.size))
+        nothing = np.empty((0, self.basis.size))
+        outputs = [np.concatenate([nothing, *matrices]) for matrices in outputs]
         return outputs, np.argsort(by_window, kind="stable")
 
     def _blocks(self, xp, n_columns, entries_each):

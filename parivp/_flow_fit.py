@@ -1,8 +1,8 @@
 """Least-squares fit of the flow of a box, all windows of time at once.
 
 In a window of time the flow is sought as a polynomial of limited total degree in
-local coordinates of the state at the window's start, and a Chebyshev series in
-time. It takes the values that solve the equation, in integral form, at Chebyshev
+local coordinates of the state at an earlier time, the start of a leg of one or more
+windows, and a Chebyshev series in time. It takes the values that solve the equation, in integral form, at Chebyshev
 points in time and at more points of the box than the polynomial has coefficients;
 those of all points and windows are iterated together.
 
@@ -43,14 +43,13 @@ MARGIN = 1.1
 NARROWEST = 10.0
 # Numbers held at a time while windows are iterated.
 CHUNK_ENTRIES = 2**22
-# Times in a window, between the Chebyshev points and at its end, at which maps are
-# compared with trajectories.
-CHECKS = np.array([-0.87, -0.52, -0.08, 0.33, 0.71, 1.0])
+# Times in a window at which maps are compared with trajectories, the last at its end.
+CHECKS = np.array([-0.91, -0.67, -0.36, -0.08, 0.23, 0.54, 0.83, 1.0])
 
 
 @dataclass
 class Frames:
-    """Local coordinates at the start of every window: the box, as the flow moves it.
+    """Local coordinates at the start of every leg: the box, as the flow moves it.
 
     The axes are the initial ones, moved by the flow linearized about the box: local
     coordinates then hardly change, however the box turns and shears. Where the box
@@ -58,10 +57,10 @@ class Frames:
 
     Attributes
     ----------
-    origins : ndarray, shape (W, n)
-    axes : ndarray, shape (W, n, n)
+    origins : ndarray, shape (L, n)
+    axes : ndarray, shape (L, n, n)
         States are ``origins + axes @ xi``.
-    inverses : ndarray, shape (W, n, n)
+    inverses : ndarray, shape (L, n, n)
     """
 
     origins: np.ndarray
@@ -74,18 +73,18 @@ class Frames:
 
         Parameters
         ----------
-        y : ndarray, shape (n, S, W)
-            States at the starts of the windows; in the first, those of the box.
+        y : ndarray, shape (n, S, L)
+            States at the starts of the legs; in the first, those of the box.
         xi : ndarray, shape (n, S)
             Points of the unit box they come from, the centre first.
         radius : ndarray, shape (n,)
-        tolerance : ndarray, shape (n, S, W)
+        tolerance : ndarray, shape (n, S, L)
             Errors allowed of `y`.
         margin : float
             How much farther boxes reach than `y`.
         """
-        tau = np.max(tolerance, axis=1).T  # (W, n)
-        deviation = np.moveaxis(y - y[:, :1], 2, 0)  # (W, n, S)
+        tau = np.max(tolerance, axis=1).T  # (L, n)
+        deviation = np.moveaxis(y - y[:, :1], 2, 0)  # (L, n, S)
         linear = deviation @ np.linalg.pinv(xi) / tau[:, :, None]
         u, sigma, vt = np.linalg.svd(linear)
         principal = tau[:, :, None] * (u * np.maximum(sigma, NARROWEST)[:, None, :])
@@ -102,14 +101,14 @@ def bounding_box(y, axes, margin):
 
     Parameters
     ----------
-    y : ndarray, shape (n, S, W)
-    axes : ndarray, shape (W, n, n)
+    y : ndarray, shape (n, S, L)
+    axes : ndarray, shape (L, n, n)
     margin : float
 
     Returns
     -------
-    origins : ndarray, shape (W, n)
-    axes : ndarray, shape (W, n, n)
+    origins : ndarray, shape (L, n)
+    axes : ndarray, shape (L, n, n)
         Those given, stretched.
     """
     y = np.moveaxis(y, 2, 0)
@@ -120,7 +119,7 @@ def bounding_box(y, axes, margin):
 
 
 def smaller(box, other):
-    """Choose the boxes of less volume, window by window."""
+    """Choose the boxes of less volume, leg by leg."""
     volumes = [np.linalg.slogdet(axes)[1] for _, axes in (box, other)]
     keep = volumes[0] <= volumes[1]
     return (
@@ -130,7 +129,7 @@ def smaller(box, other):
 
 
 class Fitter:
-    """Fits of one box and one basis, on any windows.
+    """Fits of one box and one basis, on any windows and legs.
 
     Parameters
     ----------
@@ -153,23 +152,19 @@ class Fitter:
         self.integrate = integration_matrix(n_nodes)
         self.to_series = coefficients_from_values(n_nodes)
         self.margin = MARGIN
-        self.rtol = trajectories.rtol[..., None]
-        self.atol = trajectories.atol[..., None]
 
-    def frames(self, edges):
-        """Local coordinates in the windows between `edges`."""
-        y = self.trajectories(edges[:-1])
+    def frames(self, t):
+        """Local coordinates at the times `t` (L,), of which the first is initial."""
+        y = self.trajectories(t)
         y[:, :, 0] = self.trajectories.y0
-        return Frames.at(
-            y,
-            self.trajectories.xi,
-            self.radius,
-            self.trajectories.tolerance(y),
-            self.margin,
-        )
+        tolerance = self.trajectories.atol + self.trajectories.rtol * np.abs(y)
+        xi = self.trajectories.xi
+        return Frames.at(y, xi, self.radius, tolerance, self.margin)
 
-    def values(self, edges, frames):
-        """Solutions from the points of every window's box.
+    def values(self, edges, firsts, frames):
+        """Solutions from the points of every leg's box.
+
+        Legs are independent of each other; in a leg the windows follow each other.
 
         Returns
         -------
@@ -179,27 +174,36 @@ class Fitter:
         n, n_points = self.points.shape
         n_windows, n_nodes = len(edges) - 1, len(self.nodes)
         values = np.empty((n, n_windows, n_points, n_nodes))
-        converged = np.empty(n_windows, dtype=bool)
+        converged = np.zeros(n_windows, dtype=bool)
+        starts = frames.origins[:, :, None] + frames.axes @ self.points
+        starts = np.moveaxis(starts, 1, 0)
+        lengths = np.diff(firsts, append=n_windows)
         width = max(CHUNK_ENTRIES // (n * n_points * n_nodes), 1)
-        for i in range(0, n_windows, width):
-            chunk = slice(i, min(i + width, n_windows))
-            starts = frames.origins[chunk, :, None] + frames.axes[chunk] @ self.points
-            values[:, chunk], converged[chunk] = self._iterate(
-                edges[chunk.start : chunk.stop + 1], np.moveaxis(starts, 1, 0)
-            )
+        for position in range(lengths.max()):
+            legs = np.flatnonzero(lengths > position)
+            for i in range(0, len(legs), width):
+                chunk = legs[i : i + width]
+                windows = firsts[chunk] + position
+                found, reached = self._iterate(edges, windows, starts[:, chunk])
+                values[:, windows] = found
+                starts[:, chunk] = found[..., -1]
+                converged[windows] = reached
+                if position:
+                    converged[windows] &= converged[windows - 1]
         return values, converged
 
-    def _iterate(self, edges, starts):
-        """Picard iteration of the windows between `edges`, from `starts` (n, W, K)."""
-        half = np.diff(edges)[:, None, None] / 2
-        t = edges[:-1, None] + (self.nodes + 1) * half[:, :, 0]
+    def _iterate(self, edges, windows, starts):
+        """Picard iteration in some windows at once, from `starts` (n, windows, K)."""
+        half = (edges[windows + 1] - edges[windows])[:, None, None] / 2
+        t = edges[windows, None] + (self.nodes + 1) * half[:, :, 0]
         along = self.trajectories(t.ravel())[:, 0].reshape(len(starts), *t.shape)
         along -= along[:, :, :1]
         values = starts[..., None] + along[:, :, None, :]
         t = np.broadcast_to(t[:, None, :], values.shape[1:])
-        busy = np.arange(len(edges) - 1)
-        converged = np.zeros(len(busy), dtype=bool)
-        first = np.full(len(busy), np.inf)
+        rtol, atol = self.trajectories.rtol[..., None], self.trajectories.atol[..., None]
+        busy = np.arange(len(windows))
+        converged = np.zeros(len(windows), dtype=bool)
+        first = np.full(len(windows), np.inf)
         for iteration in range(MAX_ITERATIONS):
             now = values[:, busy]
             points = (t[busy].ravel(), now.reshape(len(now), -1))
@@ -209,9 +213,8 @@ class Fitter:
             f = f.reshape(now.shape)
             new = starts[:, busy, :, None] + half[busy] * (f @ self.integrate.T)
             size = np.abs(new)
-            allowed = ITERATED * (self.atol + self.rtol * size) + 8 * EPS * np.max(
-                size, axis=(2, 3), keepdims=True
-            )
+            rounding = 8 * EPS * np.max(size, axis=(2, 3), keepdims=True)
+            allowed = ITERATED * (atol + rtol * size) + rounding
             change = np.max(np.abs(new - now) / allowed, axis=(0, 2, 3))
             values[:, busy] = new
             if iteration == 0:
@@ -225,24 +228,34 @@ class Fitter:
                 break
         return values, converged
 
-    def maps(self, edges, frames, values, basis):
-        """Fit polynomials to the values, those of all windows by one factorization.
+    def maps(self, edges, firsts, frames, series, basis):
+        """Fit polynomials in the state to Chebyshev series in time.
+
+        One factorization serves all windows, since the points of the box are the
+        same in local coordinates.
+
+        Parameters
+        ----------
+        edges, firsts : ndarray
+        frames : Frames
+        series : ndarray, shape (n, W, K, N)
+        basis : TotalDegreeBasis
 
         Returns
         -------
         maps : WindowMaps
-        residual : ndarray, shape (W,)
-            Largest misfit at the ends of the windows, in tolerances.
+        misfit : ndarray, shape (n, W)
+            Largest one at the ends of the windows.
         """
         at_points = basis.values(np, self.points)
         q, r = np.linalg.qr(at_points.T)
-        series = np.linalg.solve(r, q.T) @ (values @ self.to_series.T)
-        coefficients = np.ascontiguousarray(np.moveaxis(series, (1, 3), (0, 1)))
-        maps = WindowMaps(edges, frames.origins, frames.inverses, coefficients, basis)
-        ends = values[..., -1]
+        coefficients = np.linalg.solve(r, q.T) @ series
+        coefficients = np.ascontiguousarray(np.moveaxis(coefficients, (1, 3), (0, 1)))
+        maps = WindowMaps(
+            edges, firsts, frames.origins, frames.inverses, coefficients, basis
+        )
         fitted = np.moveaxis(coefficients.sum(axis=1) @ at_points, 1, 0)
-        allowed = self.trajectories.atol + self.trajectories.rtol * np.abs(ends)
-        return maps, np.max(np.abs(fitted - ends) / allowed, axis=(0, 2))
+        return maps, np.max(np.abs(fitted - series.sum(axis=3)), axis=2)
 
 
 class Comparison:
@@ -252,29 +265,49 @@ class Comparison:
     ----------
     trajectories : Trajectories
     edges : ndarray, shape (W + 1,)
+    firsts : ndarray of int, shape (L,)
+
+    Attributes
+    ----------
+    allowed : ndarray, shape (n, 1, W, checks)
+        Errors allowed from all initial states, at times in every window and, the
+        last one, at its end.
     """
 
-    def __init__(self, trajectories, edges):
+    def __init__(self, trajectories, edges, firsts):
         self.trajectories = trajectories
         half = np.diff(edges)[:, None] / 2
         self.t = edges[:-1, None] + (CHECKS + 1) * half
-        self.starts = trajectories(edges[:-1])
+        self.leg = np.repeat(
+            np.arange(len(firsts)), np.diff(firsts, append=len(edges) - 1)
+        )
+        self.starts = trajectories(edges[firsts])
         self.starts[:, :, 0] = trajectories.y0
-        self.truth = trajectories(self.t.ravel())
+        truth = trajectories(self.t.ravel())
+        self.truth = truth.reshape(*truth.shape[:2], *self.t.shape)
         self.allowed = trajectories.tolerance(self.truth)
 
     def local(self, maps):
-        """Largest error of every window's map alone, in tolerances, shape (W,)."""
-        n, n_samples, n_windows = self.starts.shape
+        """Errors of the maps, each from true states at the start of its leg.
+
+        Returns
+        -------
+        ndarray, shape (W,)
+            The largest in every window, in tolerances.
+        """
+        n, n_samples, n_legs = self.starts.shape
         deviation = np.moveaxis(self.starts, 2, 0) - maps.origins[:, :, None]
         xi = np.moveaxis(maps.inverses @ deviation, 0, 1).reshape(n, -1)
-        basis = maps.basis.values(np, xi).reshape(-1, n_windows, n_samples)
+        basis = maps.basis.values(np, xi).reshape(-1, n_legs, n_samples)
+        basis = np.moveaxis(basis, 1, 0)
         rows = np.stack(chebyshev_rows(np, CHECKS, maps.coefficients.shape[1] - 1))
-        at_checks = np.moveaxis(np.tensordot(rows, maps.coefficients, (0, 1)), 0, 1)
-        found = at_checks @ np.moveaxis(basis, 1, 0)[:, None]  # (W, checks, n, S)
-        found = np.moveaxis(found, (2, 3), (0, 1)).reshape(self.truth.shape)
-        error = np.abs(found - self.truth) / self.allowed
-        return error.reshape(n, n_samples, n_windows, -1).max(axis=(0, 1, 3))
+        worst = np.empty(len(self.t))
+        for w, coefficients in enumerate(maps.coefficients):
+            at_checks = np.tensordot(rows, coefficients, (0, 0))
+            found = np.moveaxis(at_checks @ basis[self.leg[w]], 0, 2)
+            error = np.abs(found - self.truth[:, :, w]) / self.allowed[:, :, w]
+            worst[w] = np.max(error)
+        return worst
 
     def composed(self, maps):
         """Errors of the maps one after another from the initial states.
@@ -286,5 +319,5 @@ class Comparison:
         absolute : ndarray, shape (n,)
         """
         found = maps.states(np, self.t.ravel(), self.trajectories.y0)
-        error = np.abs(found - self.truth)
-        return float(np.max(error / self.allowed)), error.max(axis=(1, 2))
+        error = np.abs(found.reshape(self.truth.shape) - self.truth)
+        return float(np.max(error / self.allowed)), error.max(axis=(1, 2, 3))

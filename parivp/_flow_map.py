@@ -176,13 +176,14 @@ class FlowMap:
         self.t_span = (float(maps.edges[0]), float(maps.edges[-1]))
         self.n = len(centre)
         self.n_windows = len(maps.edges) - 1
+        self.n_legs = len(maps.firsts)
         self.degree = maps.basis.degree
 
     def __repr__(self):
         """Say what the map is of, and how good."""
         return (
             f"FlowMap(n={self.n}, t_span={self.t_span}, n_windows={self.n_windows}, "
-            f"degree={self.degree}, error_estimate={np.max(self.error_estimate):.1e})"
+            f"n_legs={self.n_legs}, degree={self.degree}, error_estimate={np.max(self.error_estimate):.1e})"
         )
 
     def __call__(self, t, y0):
@@ -318,6 +319,7 @@ class FlowMap:
                 file,
                 parivp_flow_map=np.array(FORMAT),
                 edges=maps.edges,
+                firsts=maps.firsts,
                 origins=maps.origins,
                 inverses=maps.inverses,
                 coefficients=maps.coefficients,
@@ -361,7 +363,7 @@ class FlowMap:
                 f"format {FORMAT}."
             )
         basis = TotalDegreeBasis(len(stored["centre"]), int(stored["degree"]))
-        names = ("edges", "origins", "inverses", "coefficients")
+        names = ("edges", "firsts", "origins", "inverses", "coefficients")
         maps = WindowMaps(*(stored[name] for name in names), basis)
         return cls(maps, stored["centre"], stored["radius"], stored["error_estimate"])
 

@@ -129,5 +129,19 @@ class Trajectories:
         return self._solution(t).reshape(*self.xi.shape, -1)
 
     def tolerance(self, y):
-        """Error allowed of states `y` (n, S, m)."""
-        return self.atol + self.rtol * np.abs(y)
+        """Error allowed of states at the same times from anywhere in the box.
+
+        Parameters
+        ----------
+        y : ndarray, shape (n, S, ...)
+
+        Returns
+        -------
+        ndarray, shape (n, 1, ...)
+            By the smallest absolute value of any, which is zero between states of
+            different signs.
+        """
+        low, high = y.min(axis=1, keepdims=True), y.max(axis=1, keepdims=True)
+        least = np.where(low * high > 0, np.minimum(np.abs(low), np.abs(high)), 0.0)
+        shape = (-1,) + (1,) * (y.ndim - 1)
+        return self.atol.reshape(shape) + self.rtol.reshape(shape) * least
