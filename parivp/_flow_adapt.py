@@ -9,17 +9,17 @@ from ._chebyshev import TotalDegreeBasis
 from ._flow_evaluation import WindowMaps
 from ._flow_fit import Comparison, Fitter
 
-__all__ = ["Fitted", "adapt", "default_degree"]
+__all__ = ["Fitted", "adapt"]
 
-# Coefficients per component and time beyond which a higher degree costs more than
-# shorter windows save.
-MANY_COEFFICIENTS = 500
-MAX_DEGREE = 14
-# Largest number of coefficients for which degree 2 is still tried.
-MAX_QUADRATIC = 2000
+# Degrees are first such that the polynomials have about this many coefficients, and
+# raised up to these limits before there are more legs.
+FIRST_SIZE, MAX_SIZE = 100, 1000
+MAX_DEGREE_OF_ONE, MAX_DEGREE = 60, 24
+# Misfits have to fall by this factor from degree to degree for that.
+SLOWEST = 0.85
 # Numbers that may be held: values at all points of all windows.
-MAX_ENTRIES = 2**25
-MAX_ROUNDS = 25
+MAX_ENTRIES = 2**24
+MAX_ROUNDS = 15
 # Errors found at the sample are to be this part of the tolerance, since elsewhere in
 # the box they may be somewhat larger.
 AIM = 0.5
@@ -28,7 +28,7 @@ STEPS_PER_WINDOW = 8
 # How far out of its local box a state may get, and the sample that is tried.
 MAX_EXTENT, N_BOUNDARY = 1.1, 1000
 # Rounds without progress after which one gives up.
-PATIENCE = 2
+PATIENCE = 1
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,19 @@ class Fitted:
     errors: np.ndarray
 
 
+def first_degree(n):
+    """Degree to begin with for `n` states."""
+    degree = 2
+    while TotalDegreeBasis(n, degree + 1).size <= FIRST_SIZE and degree < 12:
+        degree += 1
+    return min(degree, default_degree(n))
+
+
 def default_degree(n):
-    """Highest degree that is worth its cost for `n` states."""
-    degree = MAX_DEGREE
-    while degree > 1 and TotalDegreeBasis(n, degree).size > MANY_COEFFICIENTS:
+    """Largest degree for `n` states."""
+    degree = MAX_DEGREE if n > 1 else MAX_DEGREE_OF_ONE
+    while degree > 1 and TotalDegreeBasis(n, degree).size > MAX_SIZE:
         degree -= 1
-    if degree == 1 and TotalDegreeBasis(n, 2).size <= MAX_QUADRATIC:
-        return 2
     return degree
 
 
@@ -55,16 +61,16 @@ def n_nodes_for(rtol):
     return int(np.clip(np.ceil(5 + 1.25 * digits), 8, 22))
 
 
-def adapt(rhs, trajectories, radius, degree, max_windows):
-    """Fit, compare, and split windows and legs until the tolerance is met.
+def adapt(rhs, trajectories, radius, max_degree, max_windows):
+    """Fit, compare, and refine until the tolerance is met.
 
     Parameters
     ----------
     rhs : Rhs
     trajectories : Trajectories
     radius : ndarray, shape (n,)
-    degree : int
-        Largest total degree in the state.
+    max_degree : int or None
+        Largest total degree in the state; None lets it be chosen.
     max_windows : int
 
     Returns
@@ -76,24 +82,31 @@ def adapt(rhs, trajectories, radius, degree, max_windows):
     RuntimeError
         If the tolerance cannot be met.
     """
-    fitter = Fitter(rhs, trajectories, radius, degree, n_nodes_for(trajectories.rtol))
-    boundary = boundary_sample(trajectories.y0[:, 0], radius)
+    max_degree = max_degree or default_degree(len(radius))
+    fitter = Fitter(
+        rhs,
+        trajectories,
+        radius,
+        min(first_degree(len(radius)), max_degree),
+        n_nodes_for(trajectories.rtol),
+    )
     edges, firsts = first_edges(trajectories.steps, max_windows), np.array([0])
     best, waited = np.inf, 0
     for _ in range(MAX_ROUNDS):
         check_size(fitter, len(edges) - 1)
         trial = Trial(fitter, edges, firsts)
         if trial.error <= AIM:
-            extent = trial.maps.extent(boundary)
+            extent = trial.maps.extent(boundary_sample(trajectories.y0[:, 0], radius))
             if extent <= MAX_EXTENT:
                 return trial.trimmed()
             fitter.margin *= extent
             continue
         waited = 0 if trial.total < best / 2 or trial.total == np.inf else waited + 1
         best = min(best, trial.total)
-        edges, firsts = trial.refined()
+        edges, firsts, degree = trial.refined(max_degree)
         if waited > PATIENCE or len(edges) - 1 > max_windows:
             break
+        fitter = fitter.of_degree(degree)
     raise RuntimeError(why(trial, max_windows))
 
 
@@ -125,22 +138,21 @@ class Trial:
         values, self.converged = fitter.values(edges, firsts, self.frames)
         if np.all(self.converged):
             self.comparison = Comparison(fitter.trajectories, edges, firsts)
+            self.at_ends = self.comparison.allowed[:, 0, :, -1]
             self.series = values @ fitter.to_series.T
-            self.maps, self.local, self.error, self.errors = self._fit(fitter.basis)
-            by_leg = np.maximum.reduceat(self.local, firsts)
-            self.total = float(np.sum(by_leg))
+            self.maps, self.misfit, self.error, self.errors = self._fit(fitter.basis)
+            self.local = np.maximum(self.misfit, self.comparison.local(self.maps))
+            self.total = float(np.sum(np.maximum.reduceat(self.local, firsts)))
 
     def _fit(self, basis):
         """Fit and compare."""
         maps, misfit = self.fitter.maps(
             self.edges, self.firsts, self.frames, self.series, basis
         )
-        misfit = np.max(misfit / self.comparison.allowed[:, 0, :, -1], axis=0)
-        local = np.maximum(misfit, self.comparison.local(maps))
+        misfit = np.max(misfit / self.at_ends, axis=0)
         error, errors = self.comparison.composed(maps)
         error = max(error, np.max(misfit))
-        local = np.where(np.isfinite(local), local, np.inf)
-        return maps, local, error if np.isfinite(error) else np.inf, errors
+        return maps, misfit, error if np.isfinite(error) else np.inf, errors
 
     def trimmed(self):
         """Return maps of the smallest degree that meet the tolerance as well."""
@@ -153,15 +165,23 @@ class Trial:
             found = Fitted(maps, errors)
         return found
 
-    def refined(self):
-        """Return edges of windows and beginnings of legs that promise to be better."""
+    def refined(self, max_degree):
+        """What promises to be better.
+
+        Returns
+        -------
+        edges : ndarray
+        firsts : ndarray of int
+        degree : int
+        """
+        degree = self.fitter.basis.degree
         if self.maps is None:
             pieces, is_first = self._where_not_converged()
         else:
-            pieces, is_first = self._where_wrong()
+            pieces, is_first, degree = self._where_wrong(max_degree)
         is_first[self.firsts] = True
         ends = np.cumsum(pieces)
-        return split(self.edges, pieces), (ends - pieces)[is_first]
+        return split(self.edges, pieces), (ends - pieces)[is_first], degree
 
     def _where_not_converged(self):
         pieces = np.where(self.converged, 1, 2)
@@ -172,26 +192,57 @@ class Trial:
                 is_first[windows[reached]] = True
         return pieces, is_first
 
-    def _where_wrong(self):
-        """Split windows by the last terms of their series, legs by their errors."""
+    def _where_wrong(self, max_degree):
+        """Split windows by the last terms of their series, legs by their misfit.
+
+        Where the misfit falls fast with the degree, a higher degree takes the place
+        of more legs.
+        """
+        n_legs, degree = len(self.firsts), self.fitter.basis.degree
         growth = 1.0
         if 0 < self.total < np.inf and self.error < np.inf:
-            growth = max(self.error / self.total, 1 / len(self.firsts))
-        allowed = AIM / (8 * growth * len(self.firsts))
+            growth = max(self.error / self.total, 1 / n_legs)
+        allowed = AIM / (8 * growth * n_legs)
         last = np.abs(self.series[..., -2:]).sum(axis=3).max(axis=2)
-        tail = np.max(last / self.comparison.allowed[:, 0, :, -1], axis=0)
-        pieces = np.where(tail > allowed, 2, 1)
+        tail = np.max(last / self.at_ends, axis=0)
+        order = len(self.fitter.nodes)
+        pieces = np.ceil((tail / allowed) ** (1 / order)).clip(1, 4)
         is_first = np.zeros(len(pieces), dtype=bool)
+        if np.all(tail <= allowed) and np.all(self.misfit <= allowed):
+            pieces[self.local >= np.max(self.local) / 2] = 2
+        elif np.any(self.misfit > allowed):
+            raised = self._raised(allowed, max_degree)
+            if raised > degree:
+                degree = raised
+            else:
+                self._cut(allowed, pieces, is_first)
+        return pieces.astype(int), is_first, degree
+
+    def _raised(self, allowed, max_degree):
+        """Degree at which the misfit may be small enough; the present one if none."""
+        basis = self.fitter.basis
+        below = max(basis.degree - 2, 1)
+        worst = np.max(self.misfit)
+        before = np.max(self._fit(TotalDegreeBasis(basis.n, below))[1])
+        if basis.degree == 1 or not worst < before:
+            rate = SLOWEST if basis.degree == 1 else 1.0
+        else:
+            rate = (worst / before) ** (1 / (basis.degree - below))
+        if rate > SLOWEST:
+            return basis.degree
+        needed = basis.degree + 1 + int(np.ceil(np.log(allowed / worst) / np.log(rate)))
+        return min(needed, max_degree)
+
+    def _cut(self, allowed, pieces, is_first):
+        """Make legs as long as what was right of each."""
         for windows in self._legs():
-            wrong = np.flatnonzero(self.local[windows] > allowed)
+            wrong = np.flatnonzero(~(self.misfit[windows] <= allowed))
             if wrong.size == 0:
                 continue
-            # legs as long as what was right of this one
             n_right = max(int(wrong[0]), 1)
             is_first[windows[n_right::n_right]] = True
             if wrong[0] == 0:
-                pieces[windows[0]] = 2
-        return pieces, is_first
+                pieces[windows[0]] = max(pieces[windows[0]], 2)
 
     def _legs(self):
         """Windows of every leg."""

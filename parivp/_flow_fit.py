@@ -153,6 +153,16 @@ class Fitter:
         self.to_series = coefficients_from_values(n_nodes)
         self.margin = MARGIN
 
+    def of_degree(self, degree):
+        """Return one of another degree, or itself."""
+        if degree == self.basis.degree:
+            return self
+        other = Fitter(
+            self.rhs, self.trajectories, self.radius, degree, len(self.nodes)
+        )
+        other.margin = self.margin
+        return other
+
     def frames(self, t):
         """Local coordinates at the times `t` (L,), of which the first is initial."""
         y = self.trajectories(t)

@@ -7,7 +7,7 @@ from array_api_compat import device
 
 from ._array_namespace import array_namespace, as_numpy, errstate
 from ._chebyshev import TotalDegreeBasis
-from ._flow_adapt import adapt, default_degree
+from ._flow_adapt import adapt
 from ._flow_evaluation import WindowMaps
 from ._flow_trajectories import DoesNotBroadcast, Trajectories
 from ._ivp import _as_tuple, _with_args
@@ -120,7 +120,7 @@ def fit_flow_map(
     if not callable(fun):
         raise TypeError(f"`fun` is expected to be callable, but actually is {fun!r}.")
     rtol, atol = as_tolerances(rtol, atol, n)
-    degree = as_whole("degree", degree) or default_degree(n)
+    degree = as_whole("degree", degree)
     max_windows = as_whole("max_windows", max_windows)
     time_vectorized = as_flag("time_vectorized", time_vectorized)
     if args is not None:
