@@ -175,9 +175,7 @@ class TotalDegreeBasis:
         factors = [rows[:, j, :] for j in range(self.n)]
         return xp.stack(
             [
-                self._products(
-                    xp, [*factors[:j], slopes[:, j, :], *factors[j + 1 :]]
-                )
+                self._products(xp, [*factors[:j], slopes[:, j, :], *factors[j + 1 :]])
                 for j in range(self.n)
             ]
         )

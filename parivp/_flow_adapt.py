@@ -19,16 +19,22 @@ MAX_DEGREE_OF_ONE, MAX_DEGREE = 60, 24
 SLOWEST = 0.85
 # Numbers that may be held: values at all points of all windows.
 MAX_ENTRIES = 2**24
+# Evaluations of `fun` after which one gives up, and how many iterations are expected.
+MAX_POINTS, ITERATIONS = 10**8, 15
 MAX_ROUNDS = 15
 # Errors found at the sample are to be this part of the tolerance, since elsewhere in
 # the box they may be somewhat larger.
 AIM = 0.5
 # The first windows have this many of the integrator's steps each.
 STEPS_PER_WINDOW = 8
+ADVICE = (
+    "Where trajectories from the box separate fast, or `fun` is stiff or not smooth, "
+    "shrink the box, shorten `t_span` or loosen the tolerances."
+)
 # How far out of its local box a state may get, and the sample that is tried.
 MAX_EXTENT, N_BOUNDARY = 1.1, 1000
-# Rounds without progress after which one gives up.
-PATIENCE = 1
+# Rounds after which one gives up, if errors have not shrunk by this factor.
+PATIENCE, PROGRESS = 2, 0.7
 
 
 @dataclass(frozen=True)
@@ -101,7 +107,8 @@ def adapt(rhs, trajectories, radius, max_degree, max_windows):
                 return trial.trimmed()
             fitter.margin *= extent
             continue
-        waited = 0 if trial.total < best / 2 or trial.total == np.inf else waited + 1
+        progress = trial.total < PROGRESS * best or trial.total == np.inf
+        waited = 0 if progress else waited + 1
         best = min(best, trial.total)
         edges, firsts, degree = trial.refined(max_degree)
         if waited > PATIENCE or len(edges) - 1 > max_windows:
@@ -141,7 +148,8 @@ class Trial:
             self.at_ends = self.comparison.allowed[:, 0, :, -1]
             self.series = values @ fitter.to_series.T
             self.maps, self.misfit, self.error, self.errors = self._fit(fitter.basis)
-            self.local = np.maximum(self.misfit, self.comparison.local(self.maps))
+            local = np.maximum(self.misfit, self.comparison.local(self.maps))
+            self.local = np.where(np.isfinite(local), local, np.inf)
             self.total = float(np.sum(np.maximum.reduceat(self.local, firsts)))
 
     def _fit(self, basis):
@@ -208,14 +216,13 @@ class Trial:
         order = len(self.fitter.nodes)
         pieces = np.ceil((tail / allowed) ** (1 / order)).clip(1, 4)
         is_first = np.zeros(len(pieces), dtype=bool)
-        if np.all(tail <= allowed) and np.all(self.misfit <= allowed):
-            pieces[self.local >= np.max(self.local) / 2] = 2
-        elif np.any(self.misfit > allowed):
+        by_degree = np.where(tail > allowed, self.misfit, self.local)
+        if np.any(by_degree > allowed):
             raised = self._raised(allowed, max_degree)
             if raised > degree:
                 degree = raised
             else:
-                self._cut(allowed, pieces, is_first)
+                self._cut(by_degree > allowed, pieces, is_first)
         return pieces.astype(int), is_first, degree
 
     def _raised(self, allowed, max_degree):
@@ -233,10 +240,10 @@ class Trial:
         needed = basis.degree + 1 + int(np.ceil(np.log(allowed / worst) / np.log(rate)))
         return min(needed, max_degree)
 
-    def _cut(self, allowed, pieces, is_first):
+    def _cut(self, is_wrong, pieces, is_first):
         """Make legs as long as what was right of each."""
         for windows in self._legs():
-            wrong = np.flatnonzero(~(self.misfit[windows] <= allowed))
+            wrong = np.flatnonzero(is_wrong[windows])
             if wrong.size == 0:
                 continue
             n_right = max(int(wrong[0]), 1)
@@ -269,15 +276,20 @@ def boundary_sample(centre, radius):
 
 
 def check_size(fitter, n_windows):
-    """Raise RuntimeError before memory runs out."""
+    """Raise RuntimeError before memory or patience runs out."""
     n, n_points = fitter.points.shape
-    unknowns = n * fitter.basis.size * len(fitter.nodes)
-    held = n * n_points * len(fitter.nodes) * n_windows
-    if held > MAX_ENTRIES:
+    values = n_points * len(fitter.nodes) * n_windows
+    if n * values > MAX_ENTRIES:
+        unknowns = n * fitter.basis.size * len(fitter.nodes)
         raise RuntimeError(
             f"A flow map of {n} states with degree {fitter.basis.degree} has "
-            f"{unknowns} unknowns in each window, and {n_windows} windows of them are "
-            "too many. Lower `degree`, shrink the box or shorten `t_span`."
+            f"{unknowns} unknowns in each window, and {n_windows} windows of them "
+            f"were needed, which is too many. {ADVICE}"
+        )
+    if fitter.rhs.nfev + ITERATIONS * values > MAX_POINTS:
+        raise RuntimeError(
+            f"The flow map would need more than {MAX_POINTS:.0e} evaluations of `fun`. "
+            f"{ADVICE}"
         )
 
 
@@ -289,13 +301,11 @@ def why(trial, max_windows):
             f"The equation could not be solved over windows as short as those of "
             f"{n_windows} in `t_span`: the problem is stiff, or trajectories near the "
             "box cease to exist. Shrink the box or shorten `t_span`; a stiff problem "
-            'has no flow map by this method, see `solve_ivp` with '
+            "has no flow map by this method, see `solve_ivp` with "
             'method="ScanNewtonImplicit".'
         )
     return (
         f"The flow map does not meet its tolerance: with {n_windows} windows "
         f"(`max_windows` is {max_windows}) of degree {trial.maps.basis.degree}, errors "
-        f"reach {trial.error:.2g} times `atol + rtol * abs(y)`. Where trajectories from the "
-        "box separate fast, or `fun` is not smooth, shrink the box, shorten `t_span` "
-        "or loosen the tolerances."
+        f"reach {trial.error:.2g} times `atol + rtol * abs(y)`. {ADVICE}"
     )

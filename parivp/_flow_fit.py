@@ -210,7 +210,10 @@ class Fitter:
         along -= along[:, :, :1]
         values = starts[..., None] + along[:, :, None, :]
         t = np.broadcast_to(t[:, None, :], values.shape[1:])
-        rtol, atol = self.trajectories.rtol[..., None], self.trajectories.atol[..., None]
+        rtol, atol = (
+            self.trajectories.rtol[..., None],
+            self.trajectories.atol[..., None],
+        )
         busy = np.arange(len(windows))
         converged = np.zeros(len(windows), dtype=bool)
         first = np.full(len(windows), np.inf)

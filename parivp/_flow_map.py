@@ -92,7 +92,7 @@ def fit_flow_map(
     Chebyshev series in time; it is fitted by least squares to solutions of the
     equation from points of the box, those of all windows computed at once. A
     sample of trajectories that takes no part in the fit, integrated by DOP853 to
-    a tolerance 1e4 times as tight, says whether the tolerance is met; windows are
+    a tolerance 1e6 times as tight, says whether the tolerance is met; windows are
     split until it is. See :doc:`flow_map`.
 
     References

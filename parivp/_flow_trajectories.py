@@ -17,7 +17,7 @@ MAX_ENTRIES = 2**26  # of the dense output
 MAX_CORNERS, MAX_FACES = 64, 64
 # DOP853 weights errors by their root mean square over all states of all trajectories,
 # and errors add up over the steps; its dense output is of one order less.
-TIGHTER = 1e-4
+TIGHTER = 1e-6
 TIGHTEST_RTOL = 5e-14
 
 
