@@ -28,7 +28,7 @@ def chebyshev_rows(xp, x, degree):
 
 
 def chebyshev_derivative_rows(xp, x, degree):
-    """Derivatives ``T'_0(x), ..., T'_degree(x)``, by ``T'_k = k U_{k-1}``."""
+    """Slopes ``T'_0(x), ..., T'_degree(x)``, by ``T'_k = k U_{k-1}``."""
     second_kind = [xp.zeros_like(x), xp.ones_like(x)]
     for _ in range(degree - 1):
         second_kind.append(2 * x * second_kind[-1] - second_kind[-2])
@@ -169,7 +169,7 @@ class TotalDegreeBasis:
         return self._products(xp, [rows[:, j, :] for j in range(self.n)])
 
     def gradients(self, xp, x):
-        """Derivatives at points `x` (n, m), shape (n, size, m)."""
+        """Gradients at points `x` (n, m), shape (n, size, m)."""
         rows = xp.stack(chebyshev_rows(xp, x, self.degree))
         slopes = xp.stack(chebyshev_derivative_rows(xp, x, self.degree))
         factors = [rows[:, j, :] for j in range(self.n)]

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ._array_namespace import errstate
 from ._chebyshev import TotalDegreeBasis
 from ._flow_evaluation import WindowMaps
 from ._flow_fit import Comparison, Fitter
@@ -13,7 +12,7 @@ __all__ = ["Fitted", "adapt"]
 
 # Degrees are first such that the polynomials have about this many coefficients, and
 # raised up to these limits before there are more legs.
-FIRST_SIZE, MAX_SIZE = 100, 1000
+FIRST_SIZE, MAX_SIZE = 100, 2000
 MAX_DEGREE_OF_ONE, MAX_DEGREE = 60, 24
 # Misfits have to fall by this factor from degree to degree for that.
 SLOWEST = 0.85
@@ -31,8 +30,10 @@ ADVICE = (
     "Where trajectories from the box separate fast, or `fun` is stiff or not smooth, "
     "shrink the box, shorten `t_span` or loosen the tolerances."
 )
-# How far out of its local box a state may get, and the sample that is tried.
-MAX_EXTENT, N_BOUNDARY = 1.1, 1000
+# States on the faces of the box that must not get out of the local boxes of legs.
+N_BOUNDARY = 1000
+# Whether legs begin in a window: none, one at its start, one with every piece of it.
+NONE, ONE, ALL = 0, 1, 2
 # Rounds after which one gives up, if errors have not shrunk by this factor.
 PATIENCE, PROGRESS = 2, 0.7
 
@@ -61,9 +62,8 @@ def default_degree(n):
     return degree
 
 
-def n_nodes_for(rtol):
-    """Chebyshev points in time: about one and a half more for every digit."""
-    digits = -np.log10(np.min(np.maximum(rtol, 1e-14)))
+def n_nodes_for(digits):
+    """Chebyshev points in time for so many digits."""
     return int(np.clip(np.ceil(5 + 1.25 * digits), 8, 22))
 
 
@@ -94,7 +94,7 @@ def adapt(rhs, trajectories, radius, max_degree, max_windows):
         trajectories,
         radius,
         min(first_degree(len(radius)), max_degree),
-        n_nodes_for(trajectories.rtol),
+        n_nodes_for(trajectories.digits),
     )
     edges, firsts = first_edges(trajectories.steps, max_windows), np.array([0])
     best, waited = np.inf, 0
@@ -103,9 +103,10 @@ def adapt(rhs, trajectories, radius, max_degree, max_windows):
         trial = Trial(fitter, edges, firsts)
         if trial.error <= AIM:
             extent = trial.maps.extent(boundary_sample(trajectories.y0[:, 0], radius))
-            if extent <= MAX_EXTENT:
+            if extent <= 1 + 1e-9:
                 return trial.trimmed()
             fitter.margin *= extent
+            best = np.inf
             continue
         progress = trial.total < PROGRESS * best or trial.total == np.inf
         waited = 0 if progress else waited + 1
@@ -174,7 +175,7 @@ class Trial:
         return found
 
     def refined(self, max_degree):
-        """What promises to be better.
+        """Propose what promises to be better.
 
         Returns
         -------
@@ -184,21 +185,23 @@ class Trial:
         """
         degree = self.fitter.basis.degree
         if self.maps is None:
-            pieces, is_first = self._where_not_converged()
+            pieces, begins = self._where_not_converged()
         else:
-            pieces, is_first, degree = self._where_wrong(max_degree)
-        is_first[self.firsts] = True
-        ends = np.cumsum(pieces)
-        return split(self.edges, pieces), (ends - pieces)[is_first], degree
+            pieces, begins, degree = self._where_wrong(max_degree)
+        begins[self.firsts] = np.maximum(begins[self.firsts], ONE)
+        starts = np.cumsum(pieces) - pieces
+        is_first = np.repeat(begins == ALL, pieces)
+        is_first[starts[begins != NONE]] = True
+        return split(self.edges, pieces), np.flatnonzero(is_first), degree
 
     def _where_not_converged(self):
         pieces = np.where(self.converged, 1, 2)
-        is_first = np.zeros(len(pieces), dtype=bool)
+        begins = np.full(len(pieces), NONE)
         for windows in self._legs():
             reached = int(np.sum(self.converged[windows]))
             if 0 < reached < len(windows):
-                is_first[windows[reached]] = True
-        return pieces, is_first
+                begins[windows[reached]] = ONE
+        return pieces, begins
 
     def _where_wrong(self, max_degree):
         """Split windows by the last terms of their series, legs by their misfit.
@@ -215,15 +218,15 @@ class Trial:
         tail = np.max(last / self.at_ends, axis=0)
         order = len(self.fitter.nodes)
         pieces = np.ceil((tail / allowed) ** (1 / order)).clip(1, 4)
-        is_first = np.zeros(len(pieces), dtype=bool)
+        begins = np.full(len(pieces), NONE)
         by_degree = np.where(tail > allowed, self.misfit, self.local)
         if np.any(by_degree > allowed):
             raised = self._raised(allowed, max_degree)
             if raised > degree:
                 degree = raised
             else:
-                self._cut(by_degree > allowed, pieces, is_first)
-        return pieces.astype(int), is_first, degree
+                self._cut(by_degree > allowed, pieces, begins)
+        return pieces.astype(int), begins, degree
 
     def _raised(self, allowed, max_degree):
         """Degree at which the misfit may be small enough; the present one if none."""
@@ -240,15 +243,16 @@ class Trial:
         needed = basis.degree + 1 + int(np.ceil(np.log(allowed / worst) / np.log(rate)))
         return min(needed, max_degree)
 
-    def _cut(self, is_wrong, pieces, is_first):
+    def _cut(self, is_wrong, pieces, begins):
         """Make legs as long as what was right of each."""
         for windows in self._legs():
             wrong = np.flatnonzero(is_wrong[windows])
             if wrong.size == 0:
                 continue
             n_right = max(int(wrong[0]), 1)
-            is_first[windows[n_right::n_right]] = True
+            begins[windows[n_right::n_right]] = ONE
             if wrong[0] == 0:
+                begins[windows[0]] = ALL
                 pieces[windows[0]] = max(pieces[windows[0]], 2)
 
     def _legs(self):
@@ -298,9 +302,10 @@ def why(trial, max_windows):
     n_windows = len(trial.edges) - 1
     if trial.maps is None:
         return (
-            f"The equation could not be solved over windows as short as those of "
-            f"{n_windows} in `t_span`: the problem is stiff, or trajectories near the "
-            "box cease to exist. Shrink the box or shorten `t_span`; a stiff problem "
+            f"The equation could not be solved over windows as short as {n_windows} of "
+            f"them in `t_span` (`max_windows` is {max_windows}): the problem is stiff, "
+            "or trajectories near those of the box cease to exist. Shrink the box or "
+            "shorten `t_span`; a stiff problem "
             "has no flow map by this method, see `solve_ivp` with "
             'method="ScanNewtonImplicit".'
         )

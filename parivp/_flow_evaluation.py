@@ -70,7 +70,7 @@ class WindowMaps:
         return w, s
 
     def _plan(self, t):
-        """What to multiply the basis with, in every leg that is needed.
+        """Make what the basis is multiplied with, in every leg that is needed.
 
         Returns
         -------
@@ -94,7 +94,8 @@ class WindowMaps:
     def _blocks(self, xp, n_columns, entries_each):
         entries = BLOCK_ENTRIES if is_numpy_namespace(xp) else BLOCK_ENTRIES_OTHERS
         width = max(entries // entries_each, 16)
-        return [slice(i, i + width) for i in range(0, n_columns, width)]
+        starts = range(0, n_columns, width)
+        return [slice(i, min(i + width, n_columns)) for i in starts]
 
     def _start(self, xp, y0):
         inverse = xp.asarray(self.inverses[0], device=device(y0))
@@ -138,7 +139,7 @@ class WindowMaps:
         return self._sorted(xp, found, order)
 
     def jacobians(self, xp, t, y0):
-        """Derivatives of the states by the initial states, shape (n, n, B, m).
+        """Jacobians of the states, shape (n, n, B, m).
 
         The first axis is that of the state, the second that of the initial one.
         """

@@ -2,9 +2,10 @@
 
 In a window of time the flow is sought as a polynomial of limited total degree in
 local coordinates of the state at an earlier time, the start of a leg of one or more
-windows, and a Chebyshev series in time. It takes the values that solve the equation, in integral form, at Chebyshev
-points in time and at more points of the box than the polynomial has coefficients;
-those of all points and windows are iterated together.
+windows, and a Chebyshev series in time. It is fitted to values that solve the
+equation, in integral form, at Chebyshev points in time, from more points of the box
+than the polynomial has coefficients; those of all points and legs are iterated
+together.
 
 Sources: M. Veselsky, "A parallel regression approach to ODE integration", 2025,
 for the regression over states and time; X. Bai, J. L. Junkins, "Modified Chebyshev-
@@ -34,8 +35,8 @@ MAX_ITERATIONS = 60
 # Iterations after which the changes must have become smaller than at first. They
 # behave as (h L)^k / k!, so where they have not, windows are too long anyway.
 PATIENCE = 12
-# Part of the tolerance to which the values in a window are iterated.
-ITERATED = 1e-4
+# Part of the smallest error allowed to which the values in a window are iterated.
+ITERATED = 1e-2
 # A window's box reaches this much farther than the trajectories seen.
 MARGIN = 1.1
 # Directions in which a box has shrunk to less than this many tolerances are widened
@@ -206,17 +207,11 @@ class Fitter:
         """Picard iteration in some windows at once, from `starts` (n, windows, K)."""
         half = (edges[windows + 1] - edges[windows])[:, None, None] / 2
         t = edges[windows, None] + (self.nodes + 1) * half[:, :, 0]
-        along = self.trajectories(t.ravel())[:, 0].reshape(len(starts), *t.shape)
-        along -= along[:, :, :1]
-        values = starts[..., None] + along[:, :, None, :]
+        values = self._guess(t, starts)
         t = np.broadcast_to(t[:, None, :], values.shape[1:])
-        rtol, atol = (
-            self.trajectories.rtol[..., None],
-            self.trajectories.atol[..., None],
-        )
+        asked = ITERATED * self.trajectories.least[:, None, None, None]
         busy = np.arange(len(windows))
         converged = np.zeros(len(windows), dtype=bool)
-        first = np.full(len(windows), np.inf)
         for iteration in range(MAX_ITERATIONS):
             now = values[:, busy]
             points = (t[busy].ravel(), now.reshape(len(now), -1))
@@ -225,14 +220,11 @@ class Fitter:
                 raise DoesNotBroadcast
             f = f.reshape(now.shape)
             new = starts[:, busy, :, None] + half[busy] * (f @ self.integrate.T)
-            size = np.abs(new)
-            rounding = 8 * EPS * np.max(size, axis=(2, 3), keepdims=True)
-            allowed = ITERATED * (atol + rtol * size) + rounding
-            change = np.max(np.abs(new - now) / allowed, axis=(0, 2, 3))
             values[:, busy] = new
-            if iteration == 0:
-                first = change
+            rounding = 8 * EPS * np.max(np.abs(new), axis=(2, 3), keepdims=True)
+            change = np.max(np.abs(new - now) / (asked + rounding), axis=(0, 2, 3))
             converged[busy] = change <= 1
+            first = change if iteration == 0 else first
             goes_on = (change > 1) & np.isfinite(change)
             if iteration >= PATIENCE:
                 goes_on &= change < first
@@ -240,6 +232,11 @@ class Fitter:
             if busy.size == 0:
                 break
         return values, converged
+
+    def _guess(self, t, starts):
+        """Values at times `t` (windows, N) that follow the centre's trajectory."""
+        along = self.trajectories(t.ravel())[:, 0].reshape(len(starts), *t.shape)
+        return starts[..., None] + (along - along[:, :, :1])[:, :, None, :]
 
     def maps(self, edges, firsts, frames, series, basis):
         """Fit polynomials in the state to Chebyshev series in time.
