@@ -8,7 +8,12 @@ cover is answered here.
 import contextlib
 
 import numpy as np
-from array_api_compat import array_namespace, is_numpy_namespace, to_device
+from array_api_compat import (
+    array_namespace,
+    is_cupy_array,
+    is_numpy_namespace,
+    to_device,
+)
 
 __all__ = [
     "array_namespace",
@@ -22,11 +27,9 @@ __all__ = [
 
 def as_numpy(x):
     """NumPy array of the same values, wherever `x` lives."""
-    try:
-        array_namespace(x)
-    except TypeError:
-        return np.asarray(x)
-    return np.asarray(to_device(x, "cpu"))
+    if is_cupy_array(x):
+        x = to_device(x, "cpu")  # which gives one of NumPy's
+    return np.asarray(x)
 
 
 def backend_name(xp):

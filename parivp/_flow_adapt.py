@@ -1,5 +1,6 @@
 """Choice of windows and degree, so that a flow map meets its tolerance."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ __all__ = ["Fitted", "adapt"]
 
 # Degrees are first such that the polynomials have about this many coefficients, and
 # raised up to these limits before there are more legs.
-FIRST_SIZE, MAX_SIZE = 100, 2000
+FIRST_SIZE, MAX_SIZE = 100, 1000
 MAX_DEGREE_OF_ONE, MAX_DEGREE = 60, 24
 # Misfits have to fall by this factor from degree to degree for that.
 SLOWEST = 0.85
@@ -221,26 +222,28 @@ class Trial:
         begins = np.full(len(pieces), NONE)
         by_degree = np.where(tail > allowed, self.misfit, self.local)
         if np.any(by_degree > allowed):
-            raised = self._raised(allowed, max_degree)
+            raised = self._raised(allowed / np.max(by_degree), max_degree)
             if raised > degree:
                 degree = raised
             else:
                 self._cut(by_degree > allowed, pieces, begins)
         return pieces.astype(int), begins, degree
 
-    def _raised(self, allowed, max_degree):
-        """Degree at which the misfit may be small enough; the present one if none."""
-        basis = self.fitter.basis
-        below = max(basis.degree - 2, 1)
-        worst = np.max(self.misfit)
-        before = np.max(self._fit(TotalDegreeBasis(basis.n, below))[1])
-        if basis.degree == 1 or not worst < before:
-            rate = SLOWEST if basis.degree == 1 else 1.0
-        else:
-            rate = (worst / before) ** (1 / (basis.degree - below))
-        if rate > SLOWEST:
-            return basis.degree
-        needed = basis.degree + 1 + int(np.ceil(np.log(allowed / worst) / np.log(rate)))
+    def _raised(self, factor, max_degree):
+        """Degree at which errors may be smaller by that factor; else the present one.
+
+        Errors fall like misfits, those fall by about the same factor from degree to
+        degree.
+        """
+        degree, n = self.fitter.basis.degree, self.fitter.basis.n
+        below = max(degree - 2, 1)
+        rate = SLOWEST
+        if below < degree:
+            before = np.max(self._fit(TotalDegreeBasis(n, below))[1])
+            rate = (np.max(self.misfit) / before) ** (1 / (degree - below))
+        if not (0 < rate <= SLOWEST and factor > 0):
+            return degree
+        needed = degree + 1 + max(math.ceil(math.log(factor) / math.log(rate)), 0)
         return min(needed, max_degree)
 
     def _cut(self, is_wrong, pieces, begins):

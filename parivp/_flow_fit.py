@@ -212,6 +212,7 @@ class Fitter:
         asked = ITERATED * self.trajectories.least[:, None, None, None]
         busy = np.arange(len(windows))
         converged = np.zeros(len(windows), dtype=bool)
+        first = np.empty(0)
         for iteration in range(MAX_ITERATIONS):
             now = values[:, busy]
             points = (t[busy].ravel(), now.reshape(len(now), -1))
@@ -224,7 +225,8 @@ class Fitter:
             rounding = 8 * EPS * np.max(np.abs(new), axis=(2, 3), keepdims=True)
             change = np.max(np.abs(new - now) / (asked + rounding), axis=(0, 2, 3))
             converged[busy] = change <= 1
-            first = change if iteration == 0 else first
+            if iteration == 0:
+                first = change
             goes_on = (change > 1) & np.isfinite(change)
             if iteration >= PATIENCE:
                 goes_on &= change < first

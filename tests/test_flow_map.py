@@ -9,7 +9,7 @@ import re
 import numpy as np
 import pytest
 import scipy.integrate
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
@@ -69,7 +69,7 @@ PROBLEMS = {
     "pendulum, backward": (pendulum, (3, -7), [1, 0], 0.3),
     "Lotka-Volterra": (lotka_volterra, (0, 5), [10, 5], 0.2),
     "Lorenz": (lorenz, (0, 1), [1, 1, 1], 0.05),
-    "Kepler": (kepler, (0, 3), [1, 0, 0, 1], 0.01),
+    "Kepler": (kepler, (0, 3), [1, 0, 0, 1], 0.005),
     "five": (ring, (0, 3), [0.5] * 5, 0.1),
     "ten": (ring, (0, 3), [0.5] * 10, 0.01),
 }
@@ -158,7 +158,6 @@ def smooth_systems(draw, n):
 
 @pytest.mark.parametrize("n", [1, 2])
 @given(data=st.data())
-@settings(max_examples=25)
 def test_random_systems(n, data):
     fun, t_span, centre, radius = data.draw(smooth_systems(n))
     rtol = data.draw(st.sampled_from([1e-3, 1e-5, 1e-8]))
@@ -172,7 +171,6 @@ def test_random_systems(n, data):
 
 
 @given(data=st.data())
-@settings(max_examples=15)
 def test_semigroup(data):
     fun, (t0, t2), centre, radius = data.draw(smooth_systems(2))
     t1 = t0 + data.draw(st.floats(0.2, 0.8)) * (t2 - t0)
@@ -280,7 +278,6 @@ def test_jacobian_solves_the_variational_equation(t):
 
 
 @given(data=st.data())
-@settings(max_examples=10)
 def test_jacobian_agrees_with_differences(data):
     fun, t_span, centre, radius = data.draw(smooth_systems(2))
     flow = parivp.fit_flow_map(fun, t_span, (centre, radius), rtol=1e-8)
@@ -454,7 +451,7 @@ HOPELESS = {
     "stiff": (lambda t, y: -1e6 * (y - np.cos(t)), (0, 1), [1.0], 0.1),
     "stiff and quick": (lambda t, y: 3e4 * y * (1 - y), (0, 1), [0.5], 0.4),
     "ceases to exist": (bounded_blow_up, (0, 1), [1.0], 0.1),
-    "chaotic": (lorenz, (0, 40), [1, 1, 1], 0.1),
+    "chaotic": (lorenz, (0, 25), [1, 1, 1], 0.1),
     "not smooth": (lambda t, y: np.sign(y - 0.3) + 2, (0, 1), [0.0], 0.2),
     "not finite": (lambda t, y: np.sqrt(y), (0, 1), [0.1], 0.5),
 }
@@ -473,9 +470,7 @@ def test_max_windows_and_size():
             van_der_pol, (0, 20), ([2, 0], 0.1), rtol=1e-9, max_windows=1
         )
     with pytest.raises(RuntimeError, match="unknowns"):
-        parivp.fit_flow_map(
-            lambda t, y: -y * y, (0, 1), (np.ones(30), 0.1), degree=4
-        )
+        parivp.fit_flow_map(lambda t, y: -y * y, (0, 1), (np.ones(30), 0.1), degree=4)
 
 
 WRONG = {
@@ -568,9 +563,7 @@ def test_basis_is_the_products(n, degree):
     h = 1e-6
     for j, step in enumerate(h * np.eye(n)):
         above, below = (basis.values(np, x + s * step[:, None]) for s in (1, -1))
-        assert_allclose(
-            basis.gradients(np, x)[j], (above - below) / (2 * h), atol=1e-7
-        )
+        assert_allclose(basis.gradients(np, x)[j], (above - below) / (2 * h), atol=1e-7)
 
 
 @pytest.mark.parametrize(("n", "degree"), [(1, 14), (2, 12), (3, 6), (6, 3), (20, 2)])
