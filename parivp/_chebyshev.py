@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 
 __all__ = [
+    "POINTS_PER_COEFFICIENT",
     "TotalDegreeBasis",
     "box_points",
     "chebyshev_rows",
@@ -17,6 +18,8 @@ __all__ = [
     "integration_matrix",
     "lobatto_points",
 ]
+
+POINTS_PER_COEFFICIENT = 2.5
 
 
 def chebyshev_rows(xp, x, degree):
@@ -83,7 +86,8 @@ def box_points(basis):
     Returns
     -------
     ndarray, shape (n, K)
-        About twice as many points as the basis has functions.
+        At most about `POINTS_PER_COEFFICIENT` times as many points as the basis has
+        functions.
     """
     n, per_axis = basis.n, basis.degree + (2 if basis.n > 1 else 4)
     if n < 3:
@@ -91,7 +95,8 @@ def box_points(basis):
         return np.stack(np.meshgrid(*[axis] * n)).reshape(n, -1)
     from scipy.stats import qmc  # only here: its import takes long
 
-    uniform = qmc.Halton(n, rng=0).random(5 * basis.size // 2 + 2 * n)
+    n_points = int(POINTS_PER_COEFFICIENT * basis.size) + 2 * n
+    uniform = qmc.Halton(n, rng=0).random(n_points)
     return np.sin(np.pi * (uniform.T - 0.5))
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ._chebyshev import TotalDegreeBasis
+from ._chebyshev import POINTS_PER_COEFFICIENT, TotalDegreeBasis
 from ._flow_evaluation import WindowMaps
 from ._flow_fit import Comparison, Fitter
 
@@ -284,8 +284,8 @@ def boundary_sample(centre, radius):
 
 def check_size(fitter, n_windows):
     """Raise RuntimeError before memory or patience runs out."""
-    n, n_points = fitter.points.shape
-    values = n_points * len(fitter.nodes) * n_windows
+    n = fitter.basis.n
+    values = POINTS_PER_COEFFICIENT * fitter.basis.size * len(fitter.nodes) * n_windows
     if n * values > MAX_ENTRIES:
         unknowns = n * fitter.basis.size * len(fitter.nodes)
         raise RuntimeError(

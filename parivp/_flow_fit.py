@@ -7,13 +7,14 @@ equation, in integral form, at Chebyshev points in time, from more points of the
 than the polynomial has coefficients; those of all points and legs are iterated
 together.
 
-Sources: M. Veselsky, "A parallel regression approach to ODE integration", 2025,
+Sources: M. Veselský, "A parallel regression approach to ODE integration", 2025,
 for the regression over states and time; X. Bai, J. L. Junkins, "Modified Chebyshev-
 Picard iteration methods for orbit propagation", J. Astronaut. Sci. 58, 2011, for
 the iteration.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -148,11 +149,15 @@ class Fitter:
         self.trajectories = trajectories
         self.radius = radius
         self.basis = TotalDegreeBasis(len(radius), degree)
-        self.points = box_points(self.basis)
         self.nodes = lobatto_points(n_nodes)
         self.integrate = integration_matrix(n_nodes)
         self.to_series = coefficients_from_values(n_nodes)
         self.margin = MARGIN
+
+    @cached_property
+    def points(self):
+        """Points of the unit box from which solutions are fitted, shape (n, K)."""
+        return box_points(self.basis)
 
     def of_degree(self, degree):
         """Return one of another degree, or itself."""

@@ -61,9 +61,9 @@ def fit_flow_map(
         At every time of `t_span` and from every initial value of the box the error
         is to be below ``atol + rtol * abs(y)``.
     degree : int, optional
-        Largest total degree of the polynomials in the state. By default chosen by
-        the number of states: 12 for one, 10 or more for two, 4 for six, 2 for
-        nine and more. The degree used is the smallest that serves.
+        Largest total degree of the polynomials in the state; the degree used is the
+        smallest that serves. By default up to 60 for one state, 24 for two, 9 for
+        four and 5 for six, with at most 1000 coefficients per component.
     max_windows : int, optional
         Windows of time into which the interval may be split.
     time_vectorized : bool or None, optional
@@ -72,6 +72,7 @@ def fit_flow_map(
     Returns
     -------
     FlowMap
+        Callable, ``flow(t, y0)``.
 
     Raises
     ------
@@ -90,17 +91,17 @@ def fit_flow_map(
 
     Notes
     -----
-    The interval is split into windows. In each the flow is a polynomial in the
-    state at the window's start, in coordinates that move with the box, and a
-    Chebyshev series in time; it is fitted by least squares to solutions of the
-    equation from points of the box, those of all windows computed at once. A
-    sample of trajectories that takes no part in the fit, integrated by DOP853 to
-    13 digits, says whether the tolerance is met; windows are
-    split until it is. See :doc:`flow_map`.
+    The interval is split into windows. In each the state is a Chebyshev series in
+    time whose coefficients are polynomials in the initial state or, where that
+    would take too high a degree, in the state at an earlier time. They are fitted
+    by least squares to solutions of the equation from points of the box, those of
+    all points computed at once. A sample of trajectories that takes no part in the
+    fit, integrated by DOP853 to 13 digits, says whether the tolerance is met at all
+    times; windows and degrees are chosen by it. See :doc:`flow_map`.
 
     References
     ----------
-    .. [1] M. Veselsky, "A Parallel Regression Approach to ODE Integration: for
+    .. [1] M. Veselský, "A Parallel Regression Approach to ODE Integration: for
            Application to Relativistic Stellar Oscillations and Beyond", 2025.
 
     Examples
@@ -150,17 +151,26 @@ class FlowMap:
     Calling it gives the states at times of `t_span` from initial values of the box.
     It no longer needs the right-hand side.
 
-    Attributes
+    Parameters
     ----------
-    t_span : tuple of float
-        The initial time and the other end.
+    maps : WindowMaps
+        Polynomials of the windows of time; `fit_flow_map` and `load` make them.
     centre, radius : ndarray, shape (n,)
         The box of initial values.
     error_estimate : ndarray, shape (n,)
         Largest error of each component, absolute, at any time: found by comparison
         with a sample of trajectories that the fit has not used.
+
+    Attributes
+    ----------
+    centre, radius, error_estimate : ndarray, shape (n,)
+        As above.
+    t_span : tuple of float
+        The initial time and the other end.
     n_windows : int
-        Number of windows of time.
+        Number of windows of time, each with a polynomial of its own.
+    n_legs : int
+        Number of polynomials that are evaluated one after another to reach the end.
     degree : int
         Total degree of the polynomials in the state.
     n : int
@@ -250,10 +260,12 @@ class FlowMap:
         Parameters
         ----------
         y0 : array_like, shape (n,) or (n, B)
+            Initial values.
 
         Returns
         -------
         array of bool, shape () or (B,)
+            True up to rounding errors outside.
         """
         y0 = _as_array(y0)
         if y0.ndim not in (1, 2) or y0.shape[0] != self.n:
