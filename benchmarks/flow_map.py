@@ -224,7 +224,7 @@ def main():
     by_loop = np.stack([dop853(y0[:, k], 1e-8, 1e-11) for k in checked], axis=1)
     print(f"van der Pol, {arguments.columns} initial values to t = 2, times in ms")
     print(f"  {flow!r}")
-    print(f"  flow map: fit {ms['fit']:.0f}, evaluation {ms['evaluate']:.0f}, together")
+    print(f"  flow map: fit {ms['fit']:.0f}, evaluation {ms['evaluate']:.0f}")
     rows = [
         ("flow map", ours, reached),
         ("loop over DOP853, rtol 1e-8", loop, np.max(np.abs(by_loop - truth))),

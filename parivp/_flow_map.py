@@ -361,7 +361,7 @@ class FlowMap:
         try:
             with np.load(path, allow_pickle=False) as file:
                 stored = dict(file)
-        except (zipfile.BadZipFile, EOFError, ValueError, AttributeError) as error:
+        except (zipfile.BadZipFile, EOFError, ValueError, TypeError) as error:
             raise ValueError(f"`path` holds no flow map: {path}.") from error
         version = stored.get("parivp_flow_map")
         if version is not None and version != FORMAT:

@@ -531,6 +531,10 @@ def test_files_that_hold_something_else(flow, tmp_path):
     path.write_text("nothing of the kind")
     with pytest.raises(ValueError, match="`path` holds no flow map"):
         parivp.FlowMap.load(path)
+    with open(path, "wb") as file:
+        np.save(file, np.arange(3))
+    with pytest.raises(ValueError, match="`path` holds no flow map"):
+        parivp.FlowMap.load(path)
     np.savez(path, x=np.arange(3))
     with pytest.raises(ValueError, match="`path` holds no flow map"):
         parivp.FlowMap.load(path)
