@@ -5,6 +5,7 @@
 
 from ._butcher import ButcherTableau
 from ._dense_output import OdeSolution
+from ._flow_map import FlowMap, fit_flow_map
 from ._ivp import solve_ivp
 from ._parode import ParODE
 from ._result import OdeResult
@@ -18,11 +19,13 @@ __version__ = "0.1.0"
 __all__ = [
     "TABLEAUS",
     "ButcherTableau",
+    "FlowMap",
     "OdeResult",
     "OdeSolution",
     "ParODE",
     "ScanNewton",
     "ScanNewtonImplicit",
     "affine_scan",
+    "fit_flow_map",
     "solve_ivp",
 ]

@@ -10,10 +10,16 @@ import contextlib
 import array_api_compat
 import array_api_compat.numpy as numpy_namespace
 import numpy as np
-from array_api_compat import is_cupy_namespace, is_numpy_namespace
+from array_api_compat import (
+    is_cupy_array,
+    is_cupy_namespace,
+    is_numpy_namespace,
+    to_device,
+)
 
 __all__ = [
     "array_namespace",
+    "as_numpy",
     "backend_name",
     "errstate",
     "is_cupy_namespace",
@@ -28,6 +34,13 @@ def array_namespace(*arrays):
     if all(type(array) is np.ndarray for array in arrays):
         return numpy_namespace
     return array_api_compat.array_namespace(*arrays)
+
+
+def as_numpy(x):
+    """NumPy array of the same values, wherever `x` lives."""
+    if is_cupy_array(x):
+        x = to_device(x, "cpu")  # which gives one of NumPy's
+    return np.asarray(x)
 
 
 def backend_name(xp):
