@@ -148,6 +148,13 @@ ADAPTED = (
         ("ScanNewton",),
     ),
     Adapted(
+        "test_array_rtol",
+        {"n_basis": (2, 4)},
+        "compares two errors that are both 100 times below atol, where chance decides",
+        "DOP853",
+        ("ParODE",),
+    ),
+    Adapted(
         "test_args",
         {"rtol": 1e-11, "atol": 1e-14},
         "asserts an accuracy that Radau exceeds at rtol=1e-10 and others miss",
