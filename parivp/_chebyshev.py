@@ -13,6 +13,7 @@ __all__ = [
     "POINTS_PER_COEFFICIENT",
     "TotalDegreeBasis",
     "box_points",
+    "chebyshev_derivative_rows",
     "chebyshev_rows",
     "coefficients_from_values",
     "integration_matrix",

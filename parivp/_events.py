@@ -7,6 +7,7 @@ from scipy.optimize import brentq
 from scipy.optimize.elementwise import find_root
 
 from ._mesh import split
+from ._options import with_args
 from ._rhs import ManyPoints
 
 __all__ = ["EventSearch"]
@@ -46,7 +47,7 @@ class EventSearch:
         self.limit = np.array([_limit(event) for event in events])
         self.direction = [_direction(event) for event in events]
         self.functions = [
-            ManyPoints(_with_args(event, args), (), float, "event") for event in events
+            ManyPoints(with_args(event, args), (), float, "event") for event in events
         ]
         self.count = np.zeros(len(events))
         self.g = [function.single(t0, y0) for function in self.functions]
@@ -177,10 +178,6 @@ def _as_tuple(events):
             f"but actually is {events!r}."
         )
     return functions
-
-
-def _with_args(event, args):
-    return (lambda t, y: event(t, y, *args)) if args else event
 
 
 def _active_steps(g, direction):

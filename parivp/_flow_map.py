@@ -10,8 +10,7 @@ from ._chebyshev import TotalDegreeBasis
 from ._flow_adapt import adapt
 from ._flow_evaluation import WindowMaps
 from ._flow_trajectories import DoesNotBroadcast, Trajectories
-from ._ivp import _as_tuple, _with_args
-from ._options import as_flag, as_tolerances, as_whole
+from ._options import as_args, as_flag, as_tolerances, as_whole, with_args
 from ._rhs import Rhs
 
 __all__ = ["FlowMap", "fit_flow_map"]
@@ -127,8 +126,7 @@ def fit_flow_map(
     degree = as_whole("degree", degree)
     max_windows = as_whole("max_windows", max_windows)
     time_vectorized = as_flag("time_vectorized", time_vectorized)
-    if args is not None:
-        fun = _with_args(fun, _as_tuple(args))
+    fun = with_args(fun, as_args(args))
     rhs = Rhs(fun, n, float, time_vectorized=time_vectorized)
     rhs.strict(np.array([t0]), centre[:, None])  # shows what is wrong with `fun`
     problem = ((t0, tf), centre, radius, rtol, atol)

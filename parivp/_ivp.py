@@ -7,6 +7,7 @@ import scipy.integrate
 
 from ._events import EventSearch
 from ._ode_solver import WindowSolver
+from ._options import as_args, with_args
 from ._parode import ParODE
 from ._progress import Monitor
 from ._recorder import Recorder
@@ -136,7 +137,7 @@ def solve_ivp(
         )
     method = METHODS[method] if isinstance(method, str) else method
     problem = (fun, (t0, tf), y0, t_eval, dense_output, events, vectorized)
-    args = _as_tuple(args)
+    args = as_args(args)
     result = _run(method, problem, args, options)
     if result is None:
         # `fun` turned out not to broadcast when steps had been accepted already
@@ -149,10 +150,9 @@ def _run(method, problem, args, options):
     fun, (t0, tf), y0, t_eval, dense_output, events, vectorized = problem
     options = dict(options)
     callback, progress = options.pop("callback", None), options.pop("progress", False)
-    if args:
-        fun = _with_args(fun, args)
-        if callable(options.get("jac")):
-            options["jac"] = _with_args(options["jac"], args)
+    fun = with_args(fun, args)
+    if callable(options.get("jac")):
+        options["jac"] = with_args(options["jac"], args)
     recorder = Recorder(t0, tf, t_eval, dense_output)
     monitor = Monitor(t0, tf, callback, progress)
     solver = method(fun, t0, y0, tf, vectorized=vectorized, **options)
@@ -240,19 +240,3 @@ def _is_own(method):
             f"but actually is {method!r}."
         )
     return issubclass(method, WindowSolver)
-
-
-def _as_tuple(args):
-    if args is None:
-        return ()
-    try:
-        return tuple(args)
-    except TypeError as error:
-        raise TypeError(
-            "Supplied 'args' cannot be unpacked. Please supply `args`"
-            f" as a tuple (e.g. `args=({args},)`)"
-        ) from error
-
-
-def _with_args(function, args):
-    return lambda t, y: function(t, y, *args)

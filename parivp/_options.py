@@ -9,6 +9,7 @@ from warnings import warn
 import numpy as np
 
 __all__ = [
+    "as_args",
     "as_deadline",
     "as_first_step",
     "as_flag",
@@ -19,6 +20,7 @@ __all__ = [
     "as_tolerances",
     "as_whole",
     "warn_extraneous",
+    "with_args",
 ]
 
 EPS = np.finfo(np.float64).eps
@@ -222,3 +224,21 @@ def as_deadline(timeout):
     """Read the monotonic clock at which `timeout` seconds are over, or None."""
     timeout = as_positive("timeout", timeout)
     return None if timeout is None else time.monotonic() + timeout
+
+
+def as_args(args):
+    """Make `args` a tuple."""
+    if args is None:
+        return ()
+    try:
+        return tuple(args)
+    except TypeError as error:
+        raise TypeError(
+            "Supplied 'args' cannot be unpacked. Please supply `args`"
+            f" as a tuple (e.g. `args=({args},)`)"
+        ) from error
+
+
+def with_args(function, args):
+    """Hand `args` on to a function of (t, y)."""
+    return (lambda t, y: function(t, y, *args)) if args else function

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ._array_namespace import array_namespace
+from ._chebyshev import chebyshev_derivative_rows, chebyshev_rows
 
 __all__ = [
     "BASES",
@@ -48,19 +49,11 @@ def _monomials(n, x):
 
 
 def _chebyshev_polynomials(n, x):
-    """Values and derivatives of T_0, ..., T_{n-1}, shapes (n, k).
-
-    The derivative of ``T_m`` is ``m U_{m-1}``, with the polynomials of the
-    second kind.
-    """
+    """Values and derivatives of T_0, ..., T_{n-1}, shapes (n, k)."""
     xp = array_namespace(x)
-    values, slopes = [xp.ones_like(x), x], [xp.zeros_like(x), xp.ones_like(x)]
-    second = [xp.ones_like(x), 2 * x]
-    for m in range(2, n):
-        slopes.append(m * second[-1])
-        values.append(2 * x * values[-1] - values[-2])
-        second.append(2 * x * second[-1] - second[-2])
-    return xp.stack(values[:n]), xp.stack(slopes[:n])
+    values = chebyshev_rows(xp, x, n - 1)
+    slopes = chebyshev_derivative_rows(xp, x, n - 1)
+    return xp.stack(values), xp.stack(slopes)
 
 
 # Families of polynomials by name, and whether they are meant for [-1, 1].
