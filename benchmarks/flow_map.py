@@ -194,9 +194,17 @@ def print_transport(y0, truth, flow):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--columns", type=int, default=10**5)
-    parser.add_argument("--transport", action="store_true")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.flow_map", description=__doc__.partition("\n")[0]
+    )
+    parser.add_argument(
+        "--columns", type=int, default=10**5, help="number of initial values"
+    )
+    parser.add_argument(
+        "--transport",
+        action="store_true",
+        help="also fit the partial differential equation of the map to the end",
+    )
     arguments = parser.parse_args()
     rng = np.random.default_rng(0)
     y0 = CENTRE[:, None] + RADIUS * rng.uniform(-1, 1, size=(2, arguments.columns))

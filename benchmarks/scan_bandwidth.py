@@ -173,7 +173,10 @@ def print_row(row):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.scan_bandwidth",
+        description=__doc__.partition("\n")[0],
+    )
     parser.add_argument("--bytes", type=float, default=1e9, help="read and written")
     parser.add_argument("--dtype", nargs="+", default=["float64"])
     parser.add_argument("--d", nargs="+", type=int, default=DIMENSIONS)

@@ -124,7 +124,8 @@ class Trajectories:
         if solver.status == "finished" and np.all(np.isfinite(solver.y)):
             return np.array(steps), OdeSolution(steps, pieces)
         if solver.status == "running":
-            why = f"more than {limit} steps of {solver.n} states are too many"
+            n_trajectories = self.y0.shape[1]
+            why = f"more than {limit} steps of {n_trajectories} together are too many"
         else:
             why = "one of them seems to cease to exist"
         raise RuntimeError(

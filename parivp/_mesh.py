@@ -6,6 +6,9 @@ import numpy as np
 
 __all__ = ["equidistribute", "grade", "prefix_below", "smooth", "split"]
 
+# Of the lengths of two steps, far from overflow.
+LARGEST_RATIO = 1e300
+
 
 def equidistribute(mesh, wanted, *, most_steps=np.inf):
     """Points between the ends of `mesh` whose steps have the `wanted` sizes.
@@ -58,7 +61,8 @@ def grade(mesh, first, factor):
     first = max(first, 10 * np.spacing(abs(mesh[0])))  # still moves the time
     if not first < length < math.inf:
         return mesh
-    n = math.ceil(math.log(1 + (factor - 1) * length / first, factor)) - 1
+    total = min(1 + (factor - 1) * float(length) / float(first), LARGEST_RATIO)
+    n = math.ceil(math.log(total, factor)) - 1
     points = first * (factor ** np.arange(1.0, n + 1) - 1) / (factor - 1)
     points = points[points < length]
     sign = 1.0 if mesh[1] > mesh[0] else -1.0

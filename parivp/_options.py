@@ -10,6 +10,7 @@ import numpy as np
 
 __all__ = [
     "as_args",
+    "as_choice",
     "as_deadline",
     "as_first_step",
     "as_flag",
@@ -122,6 +123,16 @@ def as_whole(name, value, *, or_inf=False):
             f"{' or inf' if or_inf else ''}, but actually is {value!r}."
         )
     return int(value)
+
+
+def as_choice(name, value, choices):
+    """Check that a name is among the choices."""
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(
+            f"`{name}` is expected to be one of {list(choices)}, "
+            f"but actually is {value!r}."
+        )
+    return value
 
 
 def as_pair(name, value):

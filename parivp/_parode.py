@@ -1,19 +1,19 @@
 """ParODE: maps regressed at many points, and the trajectory read off them."""
 
 import inspect
-import operator
 
 import numpy as np
 
 from ._fitted_maps import FittedMaps
 from ._implicit_solver import ImplicitSolver
-from ._options import warn_extraneous
+from ._options import as_choice, as_pair, warn_extraneous
+from ._regression import FORMULATIONS as PAPER_FORMULATIONS
 from ._regression_loop import FixedPointMethod, RegressionLoop, RegressionSettings
 from ._tableaus import find_tableau
 
 __all__ = ["ParODE"]
 
-FORMULATIONS = ("flow", "residual", "simple")
+FORMULATIONS = ("flow", *PAPER_FORMULATIONS)
 # Options of the paper's formulations only; the defaults are in `RegressionSettings`.
 REGRESSION_OPTIONS = (
     "basis",
@@ -60,8 +60,8 @@ class ParODE(ImplicitSolver):
 
     This is the method of [1]_ with the equation that its map satisfies, with the
     gauge that the paper leaves to regularization, for systems, and at a tolerance.
-    For one trajectory it costs about as much as `ScanNewtonImplicit` with a smooth
-    problem; for thousands of initial values see `fit_flow_map`.
+    It converges to a solution that `ScanNewtonImplicit` computes as well; for
+    thousands of initial values see `fit_flow_map`.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ class ParODE(ImplicitSolver):
         fits ``dF/dt = f``, equation (4) of its text, whose fixed points are
         not the solution. Times are accepted as far as they converged and an
         estimate of the error, made afterwards, is within the tolerance;
-        the options of steps, windows and Jacobians have no effect. The options
+        the lengths of steps, windows and Jacobians have no effect. The options
         below are of these two only.
     basis : {"monomial", "chebyshev"}, optional
         Powers of y and t, as in [1]_, or Chebyshev polynomials of the box.
@@ -200,11 +200,7 @@ class ParODE(ImplicitSolver):
         tableau=None,
         **options,
     ):
-        if formulation not in FORMULATIONS:
-            raise ValueError(
-                f"`formulation` is expected to be one of {FORMULATIONS}, "
-                f"but actually is {formulation!r}."
-            )
+        as_choice("formulation", formulation, FORMULATIONS)
         without_effect = {"tableau": tableau}
         regression = {name: options.pop(name, None) for name in REGRESSION_OPTIONS}
         if formulation == "flow":
@@ -249,13 +245,7 @@ def _as_basis(n_basis):
     """Check `n_basis` of the flow formulation; return the number in time, or None."""
     if n_basis is None:
         return None
-    try:
-        n_state, n_times = map(operator.index, n_basis)
-    except (TypeError, ValueError):
-        raise ValueError(
-            "`n_basis` is expected to hold two whole numbers, those of basis functions "
-            f"in the state and in time, but actually is {n_basis!r}."
-        ) from None
+    n_state, n_times = as_pair("n_basis", n_basis)
     if n_state != 2 or not 3 <= n_times <= MOST_TIMES:
         raise ValueError(
             "`n_basis` of the flow formulation is expected to be 2 in the state and "

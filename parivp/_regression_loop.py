@@ -9,6 +9,7 @@ Whatever the regression gives, the last of these says how far it can be relied o
 """
 
 import math
+import numbers
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy as np
 from ._array_namespace import errstate
 from ._dense_output import PiecewisePolynomial
 from ._mesh import prefix_below
-from ._options import as_pair, as_positive, as_whole
+from ._options import as_choice, as_pair, as_whole
 from ._regression import (
     BASES,
     FORMULATIONS,
@@ -68,8 +69,8 @@ class RegressionSettings:
 
     def __post_init__(self):
         checked = {
-            "formulation": _as_choice("formulation", self.formulation, FORMULATIONS),
-            "basis": _as_choice("basis", self.basis, BASES),
+            "formulation": as_choice("formulation", self.formulation, FORMULATIONS),
+            "basis": as_choice("basis", self.basis, BASES),
             "n_basis": as_pair("n_basis", self.n_basis),
             "n_samples": as_whole("n_samples", self.n_samples),
             "radius": _as_finite("radius", self.radius),
@@ -354,25 +355,20 @@ def _inaccurate(mesh, errors, k):
 # -- options ----------------------------------------------------------------------
 
 
-def _as_choice(name, value, choices):
-    if not isinstance(value, str) or value not in choices:
-        raise ValueError(
-            f"`{name}` is expected to be one of {list(choices)}, "
-            f"but actually is {value!r}."
-        )
-    return value
-
-
 def _as_finite(name, value, *, or_zero=False):
     """Check a finite number that is positive, or zero where it makes sense."""
     if or_zero and not isinstance(value, bool) and value == 0:
         return 0.0
-    value = as_positive(name, value)
-    if value is None or value == math.inf:
-        raise ValueError(
-            f"`{name}` is expected to be a finite number, but actually is {value!r}."
+    least = "finite and 0 or more" if or_zero else "finite and positive"
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        raise TypeError(
+            f"`{name}` is expected to be a number, but actually is {value!r}."
         )
-    return value
+    if not 0 < value < math.inf:
+        raise ValueError(
+            f"`{name}` is expected to be {least}, but actually is {value!r}."
+        )
+    return float(value)
 
 
 def _as_seed(seed):

@@ -218,6 +218,14 @@ def test_wrong_options(method, name, change):
         solve(method, **change)
 
 
+@pytest.mark.parametrize("end", [1e308, np.inf])
+def test_steps_as_long_as_numbers_go(method, end):
+    """The first step of nothing to integrate is 1e-6, and 1e314 are asked for."""
+    result = solve(method, fun=lambda t, y: 0 * y, t_span=(0, end), max_steps=50)
+    assert result.status in (0, -1)
+    assert np.all(result.y == result.y[:, :1])
+
+
 @pytest.mark.parametrize("chosen", ["ScanNewton", "ScanNewtonImplicit"])
 def test_unknown_tableau(chosen):
     with pytest.raises(ValueError, match="`tableau`.*'RK46'"):

@@ -365,7 +365,7 @@ def test_outside_of_the_box_is_refused(flow):
 
 @pytest.mark.parametrize("t", [-1e-9, 2.1, math.nan, [1.0, 3.0]])
 def test_times_outside_are_refused(flow, t):
-    with pytest.raises(ValueError, match="`t` is expected to be in"):
+    with pytest.raises(ValueError, match="`t` is expected to be between 0.0 and 2.0"):
         flow(t, [0, 1])
 
 

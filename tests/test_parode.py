@@ -77,6 +77,7 @@ def test_fixed_point_is_the_collocation_solution(n_times, n_steps):
         n_steps=n_steps,
     )
     assert found.success
+    assert found.nlu >= n_steps
     assert_allclose(found.y, expected.y, rtol=0, atol=1e-11)
 
 

@@ -825,7 +825,7 @@ WRONG = {
     "n_basis None": ({"n_basis": (5, None)}, ValueError, "`n_basis`.*None"),
     "n_samples zero": ({"n_samples": 0}, ValueError, "`n_samples`.*0"),
     "n_samples fraction": ({"n_samples": 10.5}, ValueError, "`n_samples`.*10.5"),
-    "radius zero": ({"radius": 0}, ValueError, "`radius` must be positive.*0"),
+    "radius zero": ({"radius": 0}, ValueError, "`radius`.*finite and positive.*0"),
     "radius infinite": ({"radius": np.inf}, ValueError, "`radius`.*inf"),
     "radius NaN": ({"radius": np.nan}, ValueError, "`radius`.*nan"),
     "radius text": ({"radius": "1"}, TypeError, "`radius`.*'1'"),

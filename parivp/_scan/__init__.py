@@ -79,7 +79,7 @@ def affine_scan(A, b, u0=None, backend=None):
     >>> affine_scan(np.full((4, 1, 1), 2.0), np.ones((4, 1)))[:, 0]
     array([ 1.,  3.,  7., 15.])
     """
-    xp = array_namespace(*(x for x in (A, b, u0) if x is not None))
+    xp = _common_library(A, b, u0)
     _check_shapes(A, b, u0)
     backend = _default_backend(xp, b) if backend is None else backend
     _check_backend(xp, backend)
@@ -93,6 +93,18 @@ def affine_scan(A, b, u0=None, backend=None):
             return SCAN_BACKENDS[backend](xp, A, b, u0)
         b = absorb_initial(xp, A, b, u0)
     return SCAN_BACKENDS[backend](xp, A, b)
+
+
+def _common_library(A, b, u0):
+    arrays = {"A": A, "b": b, "u0": u0}
+    try:
+        return array_namespace(*(x for x in arrays.values() if x is not None))
+    except TypeError as error:
+        kinds = ", ".join(f"`{name}` {type(x)}" for name, x in arrays.items())
+        raise TypeError(
+            "`A`, `b` and `u0` are expected to be arrays of one library, but actually "
+            f"are {kinds}."
+        ) from error
 
 
 def _check_shapes(A, b, u0):
