@@ -14,6 +14,7 @@ import scipy.integrate
 
 import parivp
 
+from ._ivp import METHODS
 from ._problems import PROBLEMS, Problem
 
 # Order of the papers' sections; a subset can be asked for by name.
@@ -45,13 +46,8 @@ class Run:
 
 
 def own_methods() -> list[str]:
-    """Names of the solvers that parivp itself provides."""
-    return [
-        name
-        for name in parivp.__all__
-        if isinstance(value := getattr(parivp, name), type)
-        and issubclass(value, scipy.integrate.OdeSolver)
-    ]
+    """Names of the solvers that parivp itself provides, the default one first."""
+    return list(METHODS)
 
 
 def methods_for(problem: Problem) -> tuple[str, ...]:
