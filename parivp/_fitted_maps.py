@@ -15,7 +15,7 @@ import numpy as np
 from ._array_namespace import array_namespace
 from ._collocation import Collocation
 from ._scan import affine_scan
-from ._stage_systems import CondensedStages, invert, solve
+from ._stage_systems import CondensedStages, apply, invert, solve
 
 __all__ = ["FittedMaps"]
 
@@ -24,7 +24,7 @@ __all__ = ["FittedMaps"]
 LARGEST_FITTED = 60
 # A map contracts by about the exponential of this number at most, `h` times the norm
 # of the slopes: the more it does, the less it tells where the state came from, and
-# the more passes are taken (a third less on the Lorenz system than with 20).
+# the more passes are taken.
 MOST_CONTRACTION = 5.0
 
 
@@ -117,11 +117,11 @@ class MapSystem:
             self.maps = self._fit(xp)
         slopes, inverses, whole = self.maps
         r = xp.permute_dims(residual, (2, 1, 0))
-        moved = xp.asarray(self.tableau.a) @ _apply(slopes, r)  # a(0) - a(c_i)
+        moved = xp.asarray(self.tableau.a) @ apply(slopes, r)  # a(0) - a(c_i)
         u = affine_scan(whole, moved[:, -1, :] + r[:, -1, :])
         before = xp.concat([xp.zeros_like(u[:1, :]), u[:-1, :]])
-        moved = moved + _apply(whole, before)[:, None, :]
-        return xp.permute_dims(r + _apply(inverses, moved), (2, 1, 0))
+        moved = moved + apply(whole, before)[:, None, :]
+        return xp.permute_dims(r + apply(inverses, moved), (2, 1, 0))
 
     def _fit(self, xp):
         """Fit ``A``, from the right end where it is the identity.
@@ -150,8 +150,3 @@ class MapSystem:
         slopes = A @ hJ
         whole = xp.eye(n) + xp.sum(xp.asarray(b[:, None, None]) * slopes, axis=1)
         return slopes, invert(A), whole
-
-
-def _apply(matrices, vectors):
-    """Products of matrices (..., n, n) and vectors (..., n)."""
-    return (matrices @ vectors[..., None])[..., 0]

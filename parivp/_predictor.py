@@ -7,7 +7,6 @@ import contextlib
 import itertools
 import math
 import threading
-import time
 import warnings
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +15,6 @@ import numpy as np
 from scipy.integrate import LSODA, odeint
 
 from ._jacobian import SQRT_EPS
-from ._rhs import DeadlineExceeded
 
 __all__ = ["Predictor", "Trajectory", "predict", "predict_at"]
 
@@ -267,7 +265,7 @@ def _run_odeint(rhs, fun, t, y, t_bound, n_steps, max_step, options):
     before means that a step has failed, and the last call for a time is for the
     state there but for a last correction.
     """
-    ts, ys, n_calls, deadline = [t], [y], 0, rhs.deadline or math.inf
+    ts, ys, n_calls = [t], [y], 0
 
     def recording(t, y):
         nonlocal n_calls
@@ -278,8 +276,7 @@ def _run_odeint(rhs, fun, t, y, t_bound, n_steps, max_step, options):
         ys.append(y.copy())
         if len(ts) > n_steps + 1 and _suffices(ts[:-1], t_bound, n_steps):
             raise _Enough
-        if time.monotonic() > deadline:
-            raise DeadlineExceeded
+        rhs.check_deadline()
         n_calls += 1
         return fun(t, y)
 

@@ -24,6 +24,7 @@ __all__ = [
     "CondensedStages",
     "FactorizedStages",
     "TransformedStages",
+    "apply",
     "invert",
     "solve",
 ]
@@ -140,7 +141,7 @@ class TransformedStages:
             self.inverses = self._invert(modes)
         R = residual[:, :s].transpose(2, 1, 0)  # (N, s, n)
         own = [
-            _apply(inverse, np.tensordot(R, row, axes=(1, 0)))
+            apply(inverse, np.tensordot(R, row, axes=(1, 0)))
             for inverse, row in zip(self.inverses, modes.to_modes, strict=True)
         ]
         r = modes.combine(modes.end, own)
@@ -153,7 +154,7 @@ class TransformedStages:
         before = np.zeros_like(u)
         before[1:] = u[:-1]
         own = [
-            w + one * _apply(inverse, before)
+            w + one * apply(inverse, before)
             for w, one, inverse in zip(own, modes.ones, self.inverses, strict=True)
         ]
         update = np.empty(residual.shape, dtype=residual.dtype)
@@ -304,9 +305,9 @@ def _modes(tableau, dtype):
     return _Modes(tableau, dtype)
 
 
-def _apply(matrices, vectors):
-    """Products of matrices (N, n, n) and vectors (N, n)."""
-    return (matrices @ vectors[:, :, None])[:, :, 0]
+def apply(matrices, vectors):
+    """Products of matrices (..., n, n) and vectors (..., n)."""
+    return (matrices @ vectors[..., None])[..., 0]
 
 
 def solve(matrices, columns):
