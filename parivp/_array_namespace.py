@@ -2,29 +2,51 @@
 
 The numerical modules ask :func:`array_namespace` for the library their arrays
 belong to and use array-API functions from it.  What the standard does not
-cover is answered here.
+cover, or NumPy does faster another way, is answered here.
+
+Arrays stay on the device they are on: new ones are made by `like`, `new_empty`,
+`new_zeros` and `new_full`, after one that is there, and only numbers that steer the
+solver come back, by ``float``, ``int`` and ``bool``.
 """
 
 import contextlib
+import math
 
 import array_api_compat
 import array_api_compat.numpy as numpy_namespace
 import numpy as np
 from array_api_compat import (
+    is_array_api_obj,
     is_cupy_array,
     is_cupy_namespace,
     is_numpy_namespace,
     to_device,
 )
+from array_api_compat import (
+    device as device_of,
+)
 
 __all__ = [
+    "add_to_diagonal",
     "array_namespace",
     "as_numpy",
     "backend_name",
+    "device_of",
     "errstate",
+    "first_true",
+    "interp",
+    "is_array_api_obj",
+    "is_complex",
     "is_cupy_namespace",
     "is_numpy_namespace",
+    "like",
+    "new_empty",
+    "new_full",
+    "new_zeros",
     "running_max",
+    "running_sum",
+    "spacing",
+    "true_indices",
 ]
 
 
@@ -55,6 +77,80 @@ def errstate(xp):
     return contextlib.nullcontext()
 
 
+# -- new arrays ----------------------------------------------------------------
+
+
+def like(x, values, dtype=None):
+    """`values` as an array of the library and on the device of `x`.
+
+    Parameters
+    ----------
+    x : array
+    values : array_like
+        Of NumPy, numbers, or of the library already.
+    dtype : dtype, optional
+    """
+    if type(x) is np.ndarray:
+        return np.asarray(values, dtype)
+    xp = array_namespace(x)
+    return xp.asarray(values, dtype=dtype, device=device_of(x))
+
+
+def new_empty(x, shape, dtype=None):
+    """Make an array like `x`, of its type or another one, not filled."""
+    if type(x) is np.ndarray:
+        return np.empty(shape, dtype or x.dtype)
+    xp = array_namespace(x)
+    return xp.empty(shape, dtype=dtype or x.dtype, device=device_of(x))
+
+
+def new_zeros(x, shape, dtype=None):
+    """Make an array like `x`, of its type or another one, of zeros."""
+    if type(x) is np.ndarray:
+        return np.zeros(shape, dtype or x.dtype)
+    xp = array_namespace(x)
+    return xp.zeros(shape, dtype=dtype or x.dtype, device=device_of(x))
+
+
+def new_full(x, shape, value, dtype=None):
+    """Make an array like `x`, of its type or another one, of one value."""
+    if type(x) is np.ndarray:
+        return np.full(shape, value, dtype or x.dtype)
+    xp = array_namespace(x)
+    return xp.full(shape, value, dtype=dtype or x.dtype, device=device_of(x))
+
+
+# -- questions -----------------------------------------------------------------
+
+
+def is_complex(x):
+    """Whether the numbers of an array are complex."""
+    if type(x) is np.ndarray:
+        return x.dtype.kind == "c"
+    return array_namespace(x).isdtype(x.dtype, "complex floating")
+
+
+def first_true(xp, condition):
+    """Return the index of the first True, the length where there is none."""
+    n = condition.shape[0]
+    if n == 0 or not bool(xp.any(condition)):
+        return n
+    if is_numpy_namespace(xp):
+        return int(condition.argmax())
+    return int(xp.argmax(xp.astype(condition, xp.int8)))
+
+
+def true_indices(xp, condition):
+    """Indices of the True ones of one axis, Python integers."""
+    if is_numpy_namespace(xp):
+        return np.flatnonzero(condition).tolist()
+    indices = xp.nonzero(condition)[0]
+    return [int(indices[k]) for k in range(indices.shape[0])]
+
+
+# -- operations ----------------------------------------------------------------
+
+
 def running_max(xp, x):
     """Largest value so far along the last axis."""
     if is_numpy_namespace(xp):
@@ -65,3 +161,47 @@ def running_max(xp, x):
         x = xp.concat([x[..., :shift], later], axis=-1)
         shift *= 2
     return x
+
+
+def running_sum(xp, x):
+    """Sums of the leading values (N,), from none of them to all, (N + 1,)."""
+    if is_numpy_namespace(xp):
+        sums = np.zeros(len(x) + 1)
+        np.cumsum(x, out=sums[1:])
+        return sums
+    return xp.cumulative_sum(x, include_initial=True)
+
+
+def interp(xp, x, nodes, values):
+    """Linear interpolation of `values` (m,) at ascending `nodes`, at `x` (k,)."""
+    if is_numpy_namespace(xp):
+        return np.interp(x, nodes, values)
+    k = xp.searchsorted(nodes, x, side="right") - 1
+    k = xp.clip(k, 0, nodes.shape[0] - 2)
+    left, right = xp.take(nodes, k), xp.take(nodes, k + 1)
+    width = right - left
+    s = xp.clip((x - left) / xp.where(width > 0, width, 1.0), 0.0, 1.0)
+    first, second = xp.take(values, k), xp.take(values, k + 1)
+    # exact at the nodes
+    return xp.where(s < 1, first + s * (second - first), second)
+
+
+def spacing(xp, x):
+    """Distance of the sizes of numbers to the next larger ones."""
+    if isinstance(x, float):
+        return math.ulp(abs(x))
+    if is_numpy_namespace(xp):
+        return np.spacing(np.abs(x))
+    size = xp.abs(x)
+    return xp.nextafter(size, xp.full_like(size, math.inf)) - size
+
+
+def add_to_diagonal(xp, matrices, value):
+    """Add a number to the diagonals of square matrices (..., n, n), in place."""
+    n = matrices.shape[-1]
+    if is_numpy_namespace(xp):
+        index = np.arange(n)
+        matrices[..., index, index] += value
+        return
+    for i in range(n):
+        matrices[..., i, i] += value
