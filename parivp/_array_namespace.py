@@ -31,15 +31,18 @@ __all__ = [
     "array_namespace",
     "as_numpy",
     "backend_name",
+    "copied",
     "device_of",
     "errstate",
     "first_true",
+    "gather",
     "interp",
     "is_array_api_obj",
     "is_complex",
     "is_cupy_namespace",
     "is_numpy_namespace",
     "like",
+    "new_arange",
     "new_empty",
     "new_full",
     "new_zeros",
@@ -118,6 +121,44 @@ def new_full(x, shape, value, dtype=None):
         return np.full(shape, value, dtype or x.dtype)
     xp = array_namespace(x)
     return xp.full(shape, value, dtype=dtype or x.dtype, device=device_of(x))
+
+
+def new_arange(x, n):
+    """Make an array like `x`, real, of the numbers from 0 to ``n - 1``."""
+    if type(x) is np.ndarray:
+        return np.arange(n, dtype=np.float64)
+    xp = array_namespace(x)
+    return xp.arange(n, dtype=xp.float64, device=device_of(x))
+
+
+def copied(x):
+    """Copy of an array."""
+    if type(x) is np.ndarray:
+        return x.copy()
+    return array_namespace(x).asarray(x, copy=True)
+
+
+def gather(x, value):
+    """Array like `x`, and of its type, of numbers, arrays, or lists of these.
+
+    Raises
+    ------
+    TypeError
+        If an array is of another library or on another device.
+    """
+    if type(x) is np.ndarray:
+        return np.asarray(value, x.dtype)
+    xp = array_namespace(x)
+    if isinstance(value, list | tuple):
+        return xp.stack([gather(x, item) for item in value])
+    if isinstance(value, np.generic):
+        value = value.item()
+    if not is_array_api_obj(value):
+        return xp.asarray(value, dtype=x.dtype, device=device_of(x))
+    if array_namespace(value) is not xp or device_of(value) != device_of(x):
+        other = backend_name(array_namespace(value))
+        raise TypeError(f"got an array of {other} on the device {device_of(value)}.")
+    return xp.astype(value, x.dtype, copy=False)
 
 
 # -- questions -----------------------------------------------------------------

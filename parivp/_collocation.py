@@ -7,6 +7,7 @@ The unknowns of a step are its stages and its end, (n, p, N): components, stages
 import numpy as np
 from scipy.integrate import LSODA, Radau
 
+from ._array_namespace import is_complex
 from ._dense_output import PiecewisePolynomial
 from ._discretization import TINY, Discretization
 from ._jacobian import DifferencedJacobian
@@ -54,7 +55,7 @@ class Collocation(Discretization):
         super().__init__(tableau, rhs, jac, rtol, atol)
         self.structure = structure
         # LSODA would need twice the band for real and imaginary parts
-        complex_band = structure is not None and rhs.dtype.kind == "c"
+        complex_band = structure is not None and is_complex(rhs.example)
         classes = (Radau,) if complex_band else (LSODA, Radau)
         # at 1e-3 the guess for relaxation oscillations comes too early or too late,
         # and that for Robertson's problem may turn negative

@@ -46,8 +46,9 @@ class EventSearch:
         events = _as_tuple(events)
         self.limit = np.array([_limit(event) for event in events])
         self.direction = [_direction(event) for event in events]
+        real = np.empty(0)
         self.functions = [
-            ManyPoints(with_args(event, args), (), float, "event") for event in events
+            ManyPoints(with_args(event, args), (), real, "event") for event in events
         ]
         self.count = np.zeros(len(events))
         self.g = [function.single(t0, y0) for function in self.functions]

@@ -129,7 +129,7 @@ def fit_flow_map(
     max_windows = as_whole("max_windows", max_windows)
     time_vectorized = as_flag("time_vectorized", time_vectorized)
     fun = with_args(fun, as_args(args))
-    rhs = Rhs(fun, n, float, time_vectorized=time_vectorized)
+    rhs = Rhs(fun, np.empty(n), time_vectorized=time_vectorized)
     rhs.strict(np.array([t0]), centre[:, None])  # shows what is wrong with `fun`
     problem = ((t0, tf), centre, radius, rtol, atol)
     try:

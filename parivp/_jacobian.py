@@ -40,12 +40,13 @@ class ConstantJacobian:
 class UserJacobian(ManyPoints):
     """A callable ``jac(t, y)``, dense or sparse, counted in points."""
 
-    def __init__(self, jac, n, dtype, *, time_vectorized=None):
+    def __init__(self, jac, y0, *, time_vectorized=None):
         def dense(t, y):
             value = jac(t, y)
             return value.toarray() if issparse(value) else value
 
-        super().__init__(dense, (n, n), dtype, "jac", time_vectorized=time_vectorized)
+        n = y0.size
+        super().__init__(dense, (n, n), y0, "jac", time_vectorized=time_vectorized)
 
     def __call__(self, t, y, f=None):
         """Jacobians at many points, shape (n, n, m)."""
@@ -176,7 +177,7 @@ def wrap_jacobian(jac, t0, y0, *, time_vectorized=None, structure=None):
         return StructuredJacobian(jac, structure)
     n = y0.size
     if callable(jac):
-        wrapped = UserJacobian(jac, n, y0.dtype, time_vectorized=time_vectorized)
+        wrapped = UserJacobian(jac, y0, time_vectorized=time_vectorized)
         wrapped.single(t0, y0)  # wrong shapes show before the integration starts
         return wrapped
     matrix = jac.toarray() if issparse(jac) else np.asarray(jac)

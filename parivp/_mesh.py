@@ -2,7 +2,15 @@
 
 import math
 
-import numpy as np
+from ._array_namespace import (
+    array_namespace,
+    first_true,
+    interp,
+    like,
+    new_arange,
+    running_sum,
+    spacing,
+)
 
 __all__ = ["equidistribute", "grade", "prefix_below", "smooth", "split"]
 
@@ -10,7 +18,7 @@ __all__ = ["equidistribute", "grade", "prefix_below", "smooth", "split"]
 LARGEST_RATIO = 1e300
 
 
-def equidistribute(mesh, wanted, *, most_steps=np.inf):
+def equidistribute(mesh, wanted, *, most_steps=math.inf):
     """Points between the ends of `mesh` whose steps have the `wanted` sizes.
 
     The integral of ``1 / wanted`` over a step is the fraction of a new step it
@@ -19,8 +27,8 @@ def equidistribute(mesh, wanted, *, most_steps=np.inf):
 
     Parameters
     ----------
-    mesh : ndarray, shape (N + 1,)
-    wanted : ndarray, shape (N,)
+    mesh : array, shape (N + 1,)
+    wanted : array, shape (N,)
         Wanted step sizes, positive, one for each step of `mesh`; never taken
         for shorter than what still moves the time.
     most_steps : float
@@ -28,26 +36,27 @@ def equidistribute(mesh, wanted, *, most_steps=np.inf):
 
     Returns
     -------
-    ndarray, shape (M + 1,)
+    array, shape (M + 1,)
         The first point is that of `mesh`, the last as well unless cut short.
     """
-    farthest = max(abs(mesh[0]), abs(mesh[-1]))
-    wanted = np.fmax(wanted, 10 * np.spacing(farthest))  # not NaN
-    steps = np.zeros(len(mesh))
-    np.cumsum(np.abs(mesh[1:] - mesh[:-1]) / wanted, out=steps[1:])
-    n = max(1, math.ceil(steps[-1]))
+    xp = array_namespace(mesh)
+    start, end = float(mesh[0]), float(mesh[-1])
+    least = 10 * spacing(xp, max(abs(start), abs(end)))
+    wanted = xp.where(wanted > least, wanted, least)  # not NaN
+    steps = running_sum(xp, xp.abs(mesh[1:] - mesh[:-1]) / wanted)
+    total = float(steps[-1])
+    n = max(1, math.ceil(total))
     kept = int(min(n, most_steps))
-    points = np.interp(np.arange(kept + 1) * (steps[-1] / n), steps, mesh)
-    points[0] = mesh[0]
+    points = interp(xp, new_arange(mesh, kept + 1) * (total / n), steps, mesh)
+    points[0] = start
     if kept == n:
-        points[-1] = mesh[-1]
+        points[-1] = end
     return points
 
 
 def prefix_below(values, bound):
     """Count the leading `values` that are at most `bound`."""
-    above = ~(values <= bound)
-    return int(np.argmax(above)) if above.any() else len(values)
+    return first_true(array_namespace(values), ~(values <= bound))
 
 
 def grade(mesh, first, factor):
@@ -57,16 +66,17 @@ def grade(mesh, first, factor):
     the one before, as sequential solvers let their steps grow: no step is
     trusted to be long before a shorter one was seen.
     """
-    length = abs(mesh[1] - mesh[0])
-    first = max(first, 10 * np.spacing(abs(mesh[0])))  # still moves the time
+    start, end = float(mesh[0]), float(mesh[1])
+    length = abs(end - start)
+    first = max(first, 10 * math.ulp(abs(start)))  # still moves the time
     if not first < length < math.inf:
         return mesh
-    total = min(1 + (factor - 1) * float(length) / float(first), LARGEST_RATIO)
+    total = min(1 + (factor - 1) * length / first, LARGEST_RATIO)
     n = math.ceil(math.log(total, factor)) - 1
-    points = first * (factor ** np.arange(1.0, n + 1) - 1) / (factor - 1)
-    points = points[points < length]
-    sign = 1.0 if mesh[1] > mesh[0] else -1.0
-    return np.concatenate([mesh[:1], mesh[0] + sign * points, mesh[1:]])
+    points = [first * (factor**k - 1) / (factor - 1) for k in range(1, n + 1)]
+    sign = 1.0 if end > start else -1.0
+    points = like(mesh, [start + sign * p for p in points if p < length], mesh.dtype)
+    return array_namespace(mesh).concat([mesh[:1], points, mesh[1:]])
 
 
 def smooth(density):
@@ -75,14 +85,23 @@ def smooth(density):
     Error coefficients that vary within a step act with their largest value,
     while equidistribution averages a root of them.
     """
-    padded = np.concatenate([density[:1], density, density[-1:]])
-    return np.maximum(np.maximum(padded[:-2], padded[2:]), density)
+    xp = array_namespace(density)
+    padded = xp.concat([density[:1], density, density[-1:]])
+    return xp.maximum(xp.maximum(padded[:-2], padded[2:]), density)
 
 
 def split(mesh, pieces):
-    """Divide every step of `mesh` into a number of equal `pieces`."""
-    pieces = np.asarray(pieces, dtype=int)
-    if np.all(pieces == 1):
+    """Divide every step of `mesh` into a number of equal `pieces`.
+
+    Parameters
+    ----------
+    mesh : array, shape (N + 1,)
+    pieces : int or array, shape (N,)
+        Whole numbers.
+    """
+    xp = array_namespace(mesh)
+    pieces = pieces + xp.zeros_like(mesh[1:])
+    if bool(xp.all(pieces == 1)):
         return mesh
-    ends = np.concatenate([[0], np.cumsum(pieces)])
-    return np.interp(np.arange(ends[-1] + 1), ends, mesh)
+    ends = running_sum(xp, pieces)
+    return interp(xp, new_arange(mesh, int(ends[-1]) + 1), ends, mesh)

@@ -96,8 +96,7 @@ class WindowSolver(OdeSolver):
         )
         self._rhs = Rhs(
             fun,
-            self.n,
-            self.y.dtype,
+            self.y,
             vectorized=vectorized,
             time_vectorized=time_vectorized,
         )

@@ -12,6 +12,17 @@ from itertools import compress
 
 import numpy as np
 
+from ._array_namespace import (
+    array_namespace,
+    backend_name,
+    copied,
+    device_of,
+    gather,
+    is_complex,
+    like,
+    new_empty,
+)
+
 __all__ = ["DeadlineExceeded", "ManyPoints", "Rhs", "sample_columns"]
 
 # A column of a broadcast evaluation counts as equal to a single call within
@@ -20,7 +31,7 @@ __all__ = ["DeadlineExceeded", "ManyPoints", "Rhs", "sample_columns"]
 SAME_RTOL = 1e-9
 # Or if the rounding errors that come with so large relative ones of the states
 # explain the difference.
-ROUNDING = 16 * np.finfo(np.float64).eps
+ROUNDING = 16 * float(np.finfo(np.float64).eps)
 
 
 class DeadlineExceeded(BaseException):
@@ -41,8 +52,8 @@ class ManyPoints:
     shape : tuple of int
         Shape of one value: (n,) for a right-hand side, (n, n) for a Jacobian,
         () for an event.
-    dtype : dtype
-        Type of the values.
+    example : array
+        What the values are like: the library, the device and the type.
     name : str
         How errors call the function.
     vectorized : bool
@@ -60,11 +71,12 @@ class ManyPoints:
     """
 
     def __init__(
-        self, fun, shape, dtype, name, *, vectorized=False, time_vectorized=None
+        self, fun, shape, example, name, *, vectorized=False, time_vectorized=None
     ):
         self.fun = fun
         self.shape = shape
-        self.dtype = np.dtype(dtype)
+        self.example = example
+        self.xp = array_namespace(example)
         self.name = name
         self.vectorized = vectorized
         self.time_vectorized = time_vectorized
@@ -80,13 +92,13 @@ class ManyPoints:
         value = self.fun(t, y[:, None] if self.vectorized else y)
         if value is None:
             raise TypeError(f"`{self.name}` returned None: is its `return` missing?")
-        value = np.asarray(value, dtype=self.dtype)
+        value = self._as_array(value)
         if self.vectorized and value.size == y.size:
-            value = value.reshape(-1)
+            value = self.xp.reshape(value, (-1,))
         if value.shape == self.shape:
             return value
         if value.size == 1 and self.shape in ((1,), (), (1, 1)):
-            return value.reshape(self.shape)
+            return self.xp.reshape(value, self.shape)
         raise ValueError(
             f"`{self.name}` return is expected to have shape {self.shape}, "
             f"but actually has {value.shape}."
@@ -94,16 +106,16 @@ class ManyPoints:
 
     def strict(self, t, y):
         """Values at a few points, shape (*shape, m); what is raised arrives."""
-        out = np.empty((*self.shape, len(t)), dtype=self.dtype)
-        if self.time_vectorized and not self.check and len(t) > 1:
+        out = new_empty(self.example, (*self.shape, t.shape[0]))
+        if self.time_vectorized and not self.check and t.shape[0] > 1:
             try:
                 self._broadcast(t, y, out)
             except Exception:
                 pass  # single calls show what it is
             else:
                 return out
-        for k in range(len(t)):
-            out[..., k] = self.single(float(t[k]), y[:, k].copy())
+        for k in range(t.shape[0]):
+            out[..., k] = self.single(float(t[k]), copied(y[:, k]))
         return out
 
     def __call__(self, t, y, out=None):
@@ -115,15 +127,16 @@ class ManyPoints:
 
         Parameters
         ----------
-        t : ndarray, shape (m,)
-        y : ndarray, shape (n, m)
-        out : ndarray, shape (*shape, m), optional
+        t : array, shape (m,)
+        y : array, shape (n, m)
+        out : array, shape (*shape, m), optional
             Where to put the values.
         """
         self.check_deadline()
+        n_points = t.shape[0]
         if out is None:
-            out = np.empty((*self.shape, len(t)), dtype=self.dtype)
-        if self.time_vectorized is False or len(t) == 1:
+            out = new_empty(self.example, (*self.shape, n_points))
+        if self.time_vectorized is False or n_points == 1:
             self._loop(t, y, out)
             return out
         try:
@@ -137,44 +150,54 @@ class ManyPoints:
                 self.time_vectorized = False
             return out
         if self.time_vectorized is None:
-            self.time_vectorized = self.agrees(t, y, out, probe_columns(len(t)))
+            self.time_vectorized = self.agrees(t, y, out, probe_columns(n_points))
             if not self.time_vectorized:
                 self._loop(t, y, out)
         return out
 
     def agrees(self, t, y, values, columns):
         """Whether the `columns` of broadcast `values` equal single calls."""
-        columns, t, y = list(columns), t[columns], y[:, columns]
-        expected = np.empty((*self.shape, len(columns)), dtype=self.dtype)
+        if self.n_entries == 0:
+            return True
+        xp, m = self.xp, len(columns)
+        chosen = like(t, columns)
+        times = [float(t[k]) for k in columns]
+        y = xp.take(y, chosen, axis=1)
+        expected = new_empty(self.example, (*self.shape, m))
         try:
-            for k, s in enumerate(t.tolist()):
-                expected[..., k] = self.single(s, y[:, k].copy())
+            for k, s in enumerate(times):
+                expected[..., k] = self.single(s, copied(y[:, k]))
         except Exception:
             return False
-        found = values[..., columns]
-        difference = np.abs(found - expected)
-        size = _entries(np.abs(expected)).max(axis=0, initial=0.0)
-        same = difference <= SAME_RTOL * size
-        if not same.all():
-            same |= ~np.isfinite(expected) & ~np.isfinite(found)
-        return bool(same.all()) or self._rounding_explains(t, y, difference, expected)
+        found, expected = _entries(values), _entries(expected)
+        found = xp.take(found, chosen, axis=1)
+        difference = xp.abs(found - expected)
+        same = difference <= SAME_RTOL * xp.max(xp.abs(expected), axis=0)
+        if bool(xp.all(same)):
+            return True
+        same |= ~xp.isfinite(expected) & ~xp.isfinite(found)
+        if bool(xp.all(same)):
+            return True
+        return self._rounding_explains(times, y, difference, expected)
 
-    def _rounding_explains(self, t, y, difference, expected):
+    def _rounding_explains(self, times, y, difference, expected):
         """Whether rounding errors of the states would change values as much.
 
         Sums of large terms, such as ``A @ y`` with a stiff matrix, depend on the
         order in which they are added.
         """
-        signs = np.where(np.arange(len(y)) % 2, 1.0, -1.0)[:, None]
-        difference = _entries(difference).max(axis=0)
-        for sign in (signs, -signs, np.ones_like(signs)):
-            rounded = y * (1 + ROUNDING * sign)
+        xp, shape = self.xp, expected.shape
+        signs = like(expected, [1.0 - 2.0 * (i % 2) for i in range(y.shape[0])])
+        difference = xp.max(difference, axis=0)
+        for sign in (signs, -signs, xp.ones_like(signs)):
+            rounded = y * (1 + ROUNDING * sign[:, None])
             try:
-                moved = [self.single(float(s), rounded[:, k]) for k, s in enumerate(t)]
+                moved = [self.single(s, rounded[:, k]) for k, s in enumerate(times)]
             except Exception:
                 return False
-            change = np.abs(np.stack(moved, axis=-1) - expected)
-            if np.all(difference <= _entries(change).max(axis=0)):
+            moved = xp.reshape(xp.stack(moved, axis=-1), shape)
+            change = xp.max(xp.abs(moved - expected), axis=0)
+            if bool(xp.all(difference <= change)):
                 return True
         return False
 
@@ -186,22 +209,34 @@ class ManyPoints:
         """
         if not (self.check and self.time_vectorized):
             return True
-        columns = sample_columns(y)
-        finite = np.isfinite(_entries(values[..., columns])).all(axis=0)
-        columns = list(compress(columns, finite))
+        xp, columns = self.xp, sample_columns(y)
+        chosen = xp.take(_entries(values), like(t, columns), axis=1)
+        finite = xp.all(xp.isfinite(chosen), axis=0)
+        columns = list(compress(columns, [bool(finite[k]) for k in range(len(columns))]))
         self.time_vectorized = self.agrees(t, y, values, columns)
         return self.time_vectorized
 
     def _broadcast(self, t, y, out):
-        self.n_points += len(t)
+        self.n_points += t.shape[0]
         value = self.fun(t, y)
-        if type(value) is np.ndarray:
+        if type(value) is type(self.example):
             if value.shape == out.shape:
                 out[...] = value
                 return
-            if self.n_entries == 1 and value.size == len(t):
-                value = value.reshape(out.shape)
+            if self.n_entries == 1 and value.size == t.shape[0]:
+                value = self.xp.reshape(value, out.shape)
         _fill(out, value)
+
+    def _as_array(self, value):
+        """Array of the state's library and device, and of the type of the values."""
+        try:
+            return gather(self.example, value)
+        except TypeError as error:
+            name, place = backend_name(self.xp), device_of(self.example)
+            raise TypeError(
+                f"`{self.name}` is expected to return numbers or an array of {name} on "
+                f"the device {place}, as `y0` is, but: {error}"
+            ) from error
 
     def check_deadline(self):
         """Raise `DeadlineExceeded` if the time allowed is over."""
@@ -211,11 +246,11 @@ class ManyPoints:
     def _loop(self, t, y, out):
         """Call point by point; return how often the function raised."""
         n_raised = 0
-        for k in range(len(t)):
+        for k in range(t.shape[0]):
             try:
-                out[..., k] = self.single(float(t[k]), y[:, k].copy())
+                out[..., k] = self.single(float(t[k]), copied(y[:, k]))
             except Exception:
-                out[..., k] = np.nan
+                out[..., k] = math.nan
                 n_raised += 1
         return n_raised
 
@@ -223,19 +258,23 @@ class ManyPoints:
 def _fill(out, value):
     """Copy a broadcast value, whose entries may be constants, into `out`."""
     if isinstance(value, list | tuple) and out.ndim > 1:
-        if len(value) != len(out):
+        if len(value) != out.shape[0]:
             raise ValueError("wrong number of components")
-        for row, component in zip(out, value, strict=True):
-            _fill(row, component)
+        for k, component in enumerate(value):
+            _fill(out[k, ...], component)
     elif out.ndim > 1 and np.shape(value) != out.shape:
         raise ValueError("wrong shape")
     else:
-        out[...] = value
+        out[...] = gather(out, value)
 
 
 def _entries(values):
-    """View values (*shape, m) as rows of entries, shape (n_entries, m)."""
-    return values.reshape(math.prod(values.shape[:-1]), values.shape[-1])
+    """Values (*shape, m) as rows of entries, shape (n_entries, m)."""
+    shape = values.shape
+    if len(shape) == 2:
+        return values
+    xp = array_namespace(values)
+    return xp.reshape(values, (math.prod(shape[:-1]), shape[-1]))
 
 
 def probe_columns(m):
@@ -249,19 +288,22 @@ def sample_columns(x):
     Functions that look at all columns at once, such as ``np.any(y[0] > 1)``,
     give themselves away where a component is largest or smallest.
     """
-    rows, m = x.real[:8], x.shape[1]
+    xp, m = array_namespace(x), x.shape[1]
+    rows = x[:8, :]
+    rows = xp.real(rows) if is_complex(x) else rows
+    extremes = xp.concat([xp.argmax(rows, axis=1), xp.argmin(rows, axis=1)])
     between = {0, m // 3, 2 * m // 3, m - 1}
-    return sorted(between.union(rows.argmax(1).tolist(), rows.argmin(1).tolist()))
+    return sorted(between.union(int(extremes[k]) for k in range(extremes.shape[0])))
 
 
 class Rhs(ManyPoints):
     """The right-hand side ``f(t, y)``, shape (n,), counted in points."""
 
-    def __init__(self, fun, n, dtype, *, vectorized=False, time_vectorized=None):
+    def __init__(self, fun, y0, *, vectorized=False, time_vectorized=None):
         super().__init__(
             fun,
-            (n,),
-            dtype,
+            y0.shape,
+            y0,
             "fun",
             vectorized=vectorized,
             time_vectorized=time_vectorized,

@@ -19,7 +19,7 @@ NAMES = ("logistic", "van_der_pol", "arenstorf", "lorenz", "robertson", "hires")
 
 def run(fun, y0, t_span, *, n_steps=math.inf, slopes=True, **options):
     y0 = np.array(y0, dtype=float)
-    rhs = Rhs(fun, len(y0), y0.dtype)
+    rhs = Rhs(fun, y0)
     classes = (scipy.integrate.LSODA, scipy.integrate.RK45)
     predictor = Predictor(classes, RTOL, slopes=slopes)
     options = {"rtol": RTOL, "atol": ATOL, "max_step": math.inf} | options
