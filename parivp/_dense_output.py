@@ -1,10 +1,12 @@
 """The solution between the steps: all steps evaluated at once."""
 
+import math
 from functools import cached_property
 
-import numpy as np
 from scipy.integrate import DenseOutput
 from scipy.integrate import OdeSolution as _SciPyOdeSolution
+
+from ._array_namespace import array_namespace, copied, like, new_zeros
 
 __all__ = ["OdeSolution", "PiecewisePolynomial", "StepInterpolant"]
 
@@ -18,33 +20,35 @@ class PiecewisePolynomial:
 
     Parameters
     ----------
-    t : ndarray, shape (N + 1,)
+    t : array, shape (N + 1,)
         Strictly monotonic, but for a single step of length zero.
-    y : ndarray, shape (n, N + 1)
-    bubble : ndarray, shape (q, n, N)
+    y : array, shape (n, N + 1)
+    bubble : array, shape (q, n, N)
     """
 
     def __init__(self, t, y, bubble):
         self.t = t
         self.y = y
         self.bubble = bubble
-        self.ascending = t[-1] >= t[0]
+        self.ascending = bool(t[-1] >= t[0])
 
     def __call__(self, t):
         """States at times `t` (m,), in any order, shape (n, m)."""
+        xp, q = array_namespace(self.t), self.bubble.shape[0]
         nodes = self.t if self.ascending else -self.t
-        k = np.searchsorted(nodes, t if self.ascending else -t, side="right") - 1
-        k = np.minimum(np.maximum(k, 0), len(nodes) - 2)
-        left = self.t[k]
-        h = self.t[k + 1] - left
-        s = np.divide(t - left, h, out=np.zeros(len(k)), where=h != 0)
-        inner = np.zeros((len(self.y), len(k)), dtype=self.y.dtype)
+        k = xp.searchsorted(nodes, t if self.ascending else -t, side="right") - 1
+        k = xp.minimum(xp.maximum(k, 0), nodes.shape[0] - 2)
+        left = xp.take(self.t, k)
+        h = xp.take(self.t, k + 1) - left
+        s = (t - left) / xp.where(h != 0, h, math.inf)
+        inner = new_zeros(self.y, (self.y.shape[0], t.shape[0]))
         xi = 2 * s - 1
-        for coefficient in self.bubble[::-1]:
+        for m in range(q - 1, -1, -1):
             inner *= xi
-            inner += coefficient[:, k]
+            inner += xp.take(self.bubble[m, :, :], k, axis=1)
+        start, end = xp.take(self.y, k, axis=1), xp.take(self.y, k + 1, axis=1)
         # the product vanishes at both ends, which makes the ends exact
-        return (1 - s) * self.y[:, k] + s * self.y[:, k + 1] + s * (1 - s) * inner
+        return (1 - s) * start + s * end + s * (1 - s) * inner
 
     def first(self, n):
         """Return the first `n` steps."""
@@ -60,17 +64,19 @@ class PiecewisePolynomial:
 
     def at(self, t):
         """State at one time, shape (n,)."""
-        return self(np.array([t], dtype=float))[:, 0]
+        return self(like(self.t, [t], self.t.dtype))[:, 0]
 
 
 def join(pieces):
     """One `PiecewisePolynomial` from those of adjacent segments."""
     if len(pieces) == 1:
         return pieces[0]
+    first, *others = pieces
+    xp = array_namespace(first.t)
     return PiecewisePolynomial(
-        np.concatenate([pieces[0].t, *(p.t[1:] for p in pieces[1:])]),
-        np.concatenate([pieces[0].y, *(p.y[:, 1:] for p in pieces[1:])], axis=1),
-        np.concatenate([p.bubble for p in pieces], axis=2),
+        xp.concat([first.t, *(p.t[1:] for p in others)]),
+        xp.concat([first.y, *(p.y[:, 1:] for p in others)], axis=1),
+        xp.concat([p.bubble for p in pieces], axis=2),
     )
 
 
@@ -89,9 +95,9 @@ class StepInterpolant(DenseOutput):
         super().__init__(t_old, t)
         self._polynomial = polynomial
 
-    def _call_impl(self, t):
-        values = self._polynomial(np.atleast_1d(t))
-        return values[:, 0] if t.ndim == 0 else values
+    def __call__(self, t):
+        """State at a time, shape (n,), or states at times (m,), shape (n, m)."""
+        return _evaluate(self._polynomial, t)
 
 
 class OdeSolution(_SciPyOdeSolution):
@@ -109,7 +115,7 @@ class OdeSolution(_SciPyOdeSolution):
 
     Attributes
     ----------
-    ts : ndarray, shape (n_segments + 1,)
+    ts : array, shape (n_segments + 1,)
         Ends of the steps.
     t_min, t_max : float
         Ends of the interval of integration.
@@ -123,13 +129,14 @@ class OdeSolution(_SciPyOdeSolution):
 
     def __init__(self, polynomial, t_end=None):
         self._polynomial = polynomial
-        ts = polynomial.t.copy()
+        ts = copied(polynomial.t)
         if t_end is not None:
             ts[-1] = t_end
         self.ts = ts
-        self.n_segments = len(ts) - 1
-        self.ascending = bool(ts[-1] >= ts[0])
-        self.t_min, self.t_max = min(ts[0], ts[-1]), max(ts[0], ts[-1])
+        self.n_segments = ts.shape[0] - 1
+        ends = ts[0], ts[-1]
+        self.ascending = bool(ends[1] >= ends[0])
+        self.t_min, self.t_max = ends if self.ascending else ends[::-1]
 
     @cached_property
     def interpolants(self):
@@ -151,9 +158,14 @@ class OdeSolution(_SciPyOdeSolution):
 
         Returns
         -------
-        ndarray, shape (n,) or (n, m)
+        array, shape (n,) or (n, m)
         """
-        t = np.asarray(t, dtype=float)
-        if t.ndim > 1:
-            raise ValueError("`t` must be a float or a 1-D array.")
-        return self._polynomial(t) if t.ndim else self._polynomial.at(float(t))
+        return _evaluate(self._polynomial, t)
+
+
+def _evaluate(polynomial, t):
+    """State at a time, shape (n,), or states at times (m,), shape (n, m)."""
+    t = like(polynomial.t, t, polynomial.t.dtype)
+    if t.ndim > 1:
+        raise ValueError("`t` must be a float or a 1-D array.")
+    return polynomial(t) if t.ndim else polynomial(t[None])[:, 0]
