@@ -26,11 +26,15 @@ from array_api_compat import (
     device as device_of,
 )
 
+# Numbers, half a gigabyte of them.
+LARGE_BLOCK = 2**26
+
 __all__ = [
     "add_to_diagonal",
     "array_namespace",
     "as_numpy",
     "backend_name",
+    "block_size",
     "copied",
     "device_of",
     "errstate",
@@ -187,6 +191,15 @@ def true_indices(xp, condition):
         return np.flatnonzero(condition).tolist()
     indices = xp.nonzero(condition)[0]
     return [int(indices[k]) for k in range(indices.shape[0])]
+
+
+def block_size(xp, cached):
+    """Numbers that one block of work should fill.
+
+    On a CPU so many as a cache holds; on other devices blocks are to be as large as
+    memory allows, since every operation takes a while to start.
+    """
+    return cached if is_numpy_namespace(xp) else LARGE_BLOCK
 
 
 # -- operations ----------------------------------------------------------------

@@ -4,10 +4,20 @@ Inside the solver states are (n, N), stage derivatives (stages, n, N) and step
 Jacobians (n, n, N): the steps run along the last, contiguous axis.
 """
 
+import functools
+import operator
+
 import numpy as np
 from scipy.integrate import LSODA, RK45
 
-from ._array_namespace import array_namespace
+from ._array_namespace import (
+    array_namespace,
+    block_size,
+    copied,
+    is_complex,
+    like,
+    new_empty,
+)
 from ._dense_output import PiecewisePolynomial
 from ._jacobian import UserJacobian, increments
 from ._predictor import Predictor
@@ -45,7 +55,7 @@ class StepJacobians:
         if apart:
             r = xp.concat([xp.real(r), xp.imag(r)])
         # the steps run along the contiguous axis again
-        u = xp.empty(r.shape, dtype=r.dtype)
+        u = new_empty(r, r.shape)
         u[...] = affine_scan(xp.moveaxis(D, -1, 0), r.T).T
         return (u[:n, :] + 1j * u[n:, :] if apart else u)[:, None, :]
 
@@ -60,7 +70,7 @@ class Discretization:
         The right-hand side at many points.
     jac : callable or None
         ``jac(t, y)`` of shape (n, n, m); None takes differences.
-    rtol, atol : float or ndarray, shape (n,)
+    rtol, atol : float or array, shape (n,)
         Tolerances that scale the error estimate.
     """
 
@@ -81,8 +91,9 @@ class Discretization:
         self.tableau = tableau
         self.rhs = rhs
         self.jac = jac
-        self.rtol = np.reshape(rtol, (-1, 1))
-        self.atol = np.reshape(atol, (-1, 1))
+        self.xp = rhs.xp
+        self.rtol = like(rhs.example, np.reshape(rtol, (-1, 1)))
+        self.atol = like(rhs.example, np.reshape(atol, (-1, 1)))
         self.error_exponent = -1.0 / (tableau.error_order + 1)
 
     @property
@@ -101,7 +112,8 @@ class Discretization:
 
     def scale(self, x, x_new):
         """``atol + rtol max(|x|, |x_new|)``, shape (n, N)."""
-        return self.atol + self.rtol * np.maximum(np.abs(x), np.abs(x_new))
+        xp = self.xp
+        return self.atol + self.rtol * xp.maximum(xp.abs(x), xp.abs(x_new))
 
 
 class ExplicitRungeKutta(Discretization):
@@ -120,43 +132,49 @@ class ExplicitRungeKutta(Discretization):
     def __init__(self, tableau, rhs, jac, rtol, atol):
         super().__init__(tableau, rhs, jac, rtol, atol)
         self._last_grid = None, None, None
-        self._c = np.append(tableau.c, 1.0)[:, None]
-        self._at_end = np.append(tableau.c, 1.0) == 1.0
+        # the coefficients where the states are
+        c, weights = np.append(tableau.c, 1.0), tableau.error_weights
+        weights = weights if tableau.error_uses_end else weights[:, :-1]
+        self._c, self._at_end = like(rhs.example, c[:, None]), np.flatnonzero(c == 1.0)
+        rows = [tableau.a[i, :i] for i in range(tableau.n_stages)]
+        self._a = [like(rhs.example, row) for row in rows]
+        self._b = like(rhs.example, tableau.b)
+        self._error_weights = like(rhs.example, weights)
 
     def step_storage(self, y):
         """Numbers that one step of a window takes, perturbed copies and all."""
-        copies = 1 + y.size * (2 if np.iscomplexobj(y) else 1)
+        copies = 1 + y.size * (2 if is_complex(y) else 1)
         return (self.tableau.n_stages + 1) * y.size * copies
 
     # -- the system of all steps -----------------------------------------
 
     def unknowns(self, mesh, guess):
         """Guess for the end states of all steps, shape (n, 1, N)."""
-        return guess(mesh[1:])[:, None]
+        return guess(mesh[1:])[:, None, :]
 
     def residual(self, mesh, left, Y):
         """Residual ``phi_k(x_{k-1}) - x_k``, shape (n, 1, N), and stages."""
         phi, K = self.step(mesh, left)
-        return phi[:, None] - Y, K
+        return phi[:, None, :] - Y, K
 
     def linearize(self, mesh, left, Y):
         """Residual, stages, and the `StepJacobians`."""
         phi, K, D = self.differentiate(mesh, left)
-        return phi[:, None] - Y, K, StepJacobians(D)
+        return phi[:, None, :] - Y, K, StepJacobians(D)
 
     def reach(self, x, Y, residual):
         """How far every component goes in the guess and after its steps, (n, 1).
 
         Only the guess is asked, as an iterate may blow up.
         """
-        xp = array_namespace(x)
+        xp = self.xp
         reach = xp.max(xp.abs(x), axis=1, keepdims=True)
         led_to = xp.max(xp.abs(Y + residual)[:, 0, :], axis=1, keepdims=True)
         return xp.maximum(reach, led_to) + TINY
 
     def sample(self, result):
         """Return times, states and values of `fun`, of the last iterate but one."""
-        return result.mesh[:-1], result.at[0], result.F[0]
+        return result.mesh[:-1], result.at[0], result.F[0, ...]
 
     def stages(self, result):
         """Stage derivatives of a solved window, shape (stages, n, N)."""
@@ -164,10 +182,11 @@ class ExplicitRungeKutta(Discretization):
 
     def repeats(self, guess, k):
         """Whether single calls of `fun` lead step `k` of the guess to the same."""
-        mesh, left, Y, residual, _ = guess
+        xp, (mesh, left, Y, residual, _) = self.xp, guess
         again, _ = self.single_step(mesh[k : k + 2], left[:, k])
-        phi = (Y + residual)[:, 0, k]
-        return bool(np.all(np.abs(again[:, 0] - phi) <= 1e-6 * np.max(np.abs(phi))))
+        phi = Y[:, 0, k] + residual[:, 0, k]
+        difference = xp.abs(again[:, 0] - phi)
+        return bool(xp.all(difference <= 1e-6 * xp.max(xp.abs(phi))))
 
     def single_step(self, mesh, y, *newton_options, **more):
         """Take one step; what `fun` raises arrives.
@@ -176,8 +195,8 @@ class ExplicitRungeKutta(Discretization):
 
         Returns
         -------
-        phi : ndarray, shape (n, 1)
-        K : ndarray, shape (s or s + 1, n, 1)
+        phi : array, shape (n, 1)
+        K : array, shape (s or s + 1, n, 1)
         """
 
         def evaluate(t, y, out):
@@ -192,17 +211,17 @@ class ExplicitRungeKutta(Discretization):
 
         Parameters
         ----------
-        mesh : ndarray, shape (N + 1,)
-        x : ndarray, shape (n, N)
+        mesh : array, shape (N + 1,)
+        x : array, shape (n, N)
             States at the left ends.
         evaluate : callable, optional
             Stands in for the right-hand side.
 
         Returns
         -------
-        phi : ndarray, shape (n, N)
+        phi : array, shape (n, N)
             States at the right ends.
-        K : ndarray, shape (s or s + 1, n, N)
+        K : array, shape (s or s + 1, n, N)
             Stage derivatives; the one at the right end is there only if the
             error estimate needs it.
         """
@@ -213,23 +232,26 @@ class ExplicitRungeKutta(Discretization):
 
         Parameters
         ----------
-        mesh : ndarray, shape (N + 1,)
-        x : ndarray, shape (n, N)
-        steps : slice or ndarray of int, optional
+        mesh : array, shape (N + 1,)
+        x : array, shape (n, N)
+        steps : slice or array of int, optional
             Selects some of the steps.
 
         Returns
         -------
-        phi, K : ndarray
+        phi, K : array
             As `step`.
-        D : ndarray, shape (n, n, N), or (2n, 2n, N) for complex `x`
+        D : array, shape (n, n, N), or (2n, 2n, N) for complex `x`
             Complex problems are linearized with respect to the real and
             imaginary parts, stacked, since `fun` need not be analytic; with a
             user's Jacobian, which says that it is, D is complex (n, n, N).
         """
         times, h = self._grid(mesh)
-        times, h, x = times[:, steps], h[steps], x[:, steps]
-        if self._jacobian_pays(times[0], x):
+        if not isinstance(steps, slice):
+            times, h, x = (self.xp.take(part, steps, axis=-1) for part in (times, h, x))
+        else:
+            times, h, x = times[:, steps], h[steps], x[:, steps]
+        if self._jacobian_pays(times[0, :], x):
             return self._linearize_by_jacobian(times, h, x)
         return self._linearize_by_differences(times, h, x)
 
@@ -250,88 +272,83 @@ class ExplicitRungeKutta(Discretization):
         if mesh is not self._last_grid[0]:
             h = mesh[1:] - mesh[:-1]
             times = mesh[:-1] + self._c * h
-            times[self._at_end] = mesh[1:]
+            for i in self._at_end:
+                times[i, :] = mesh[1:]
             self._last_grid = mesh, times, h
         return self._last_grid[1:]
 
     def _stages(self, evaluate, times, h, x):
-        tab = self.tableau
+        xp, tab = self.xp, self.tableau
         s = tab.n_stages
-        flat = np.empty((s + tab.error_uses_end, x.size), dtype=x.dtype)
-        K = flat.reshape(-1, *x.shape)
-        evaluate(times[0], x, K[0])
+        flat = new_empty(x, (s + tab.error_uses_end, x.size))
+        K = xp.reshape(flat, (-1, *x.shape))
+        evaluate(times[0, :], x, K[0, ...])
         for i in range(1, s):
-            y = np.dot(tab.a[i, :i], flat[:i]).reshape(x.shape)
+            y = xp.reshape(self._a[i] @ flat[:i, :], x.shape)
             y *= h
             y += x
-            evaluate(times[i], y, K[i])
-        phi = np.dot(tab.b, flat[:s]).reshape(x.shape)
+            evaluate(times[i, :], y, K[i, ...])
+        phi = xp.reshape(self._b @ flat[:s, :], x.shape)
         phi *= h
         phi += x
         if tab.error_uses_end:
-            evaluate(times[s], phi, K[s])
+            evaluate(times[s, :], phi, K[s, ...])
         return phi, K
 
     def _linearize_by_differences(self, times, h, x):
         """Differences of the step map, in blocks that stay in the cache."""
         n, n_steps = x.shape
-        copies = 1 + n * (2 if np.iscomplexobj(x) else 1)
-        block = max(16, CACHED // (self.tableau.n_stages * n * copies))
+        copies = 1 + n * (2 if is_complex(x) else 1)
+        block = max(16, block_size(self.xp, CACHED) // (self.tableau.n_stages * n * copies))
         if n_steps <= 1.5 * block:
             return self._difference_block(times, h, x)
         blocks = [slice(k, k + block) for k in range(0, n_steps, block)]
         parts = [self._difference_block(times[:, b], h[b], x[:, b]) for b in blocks]
-        return tuple(np.concatenate(part, axis=-1) for part in zip(*parts, strict=True))
+        return tuple(self.xp.concat(part, axis=-1) for part in zip(*parts, strict=True))
 
     def _difference_block(self, times, h, x):
         """Step every state along with copies perturbed in each direction."""
-        n, n_steps = x.shape
+        xp, (n, n_steps) = self.xp, x.shape
         eps = increments(x)
-        directions = [1.0, 1.0j] if np.iscomplexobj(x) else [1.0]
+        directions = [1.0, 1.0j] if is_complex(x) else [1.0]
         n_copies = 1 + len(directions) * n
-        copies = np.repeat(x[:, None, :], n_copies, axis=1)
-        for d, direction in enumerate(directions):
-            for j in range(n):
-                copies[j, 1 + d * n + j] += direction * eps[j]
-        used = np.concatenate(
-            [
-                np.abs(copies[j, 1 + d * n + j] - x[j])[None]
-                for d in range(len(directions))
-                for j in range(n)
-            ]
-        )
+        copies = xp.repeat(x[:, None, :], n_copies, axis=1)
+        places = [(j, 1 + d * n + j) for d in range(len(directions)) for j in range(n)]
+        for j, place in places:
+            copies[j, place, :] += directions[(place - 1) // n] * eps[j, :]
+        used = xp.abs(xp.stack([copies[j, k, :] - x[j, :] for j, k in places]))
         phi, K = self._stages(
             self.rhs,
-            np.concatenate([times] * n_copies, axis=1),
-            np.concatenate([h] * n_copies),
-            copies.reshape(n, -1),
+            xp.concat([times] * n_copies, axis=1),
+            xp.concat([h] * n_copies),
+            xp.reshape(copies, (n, -1)),
         )
-        phi = phi.reshape(n, n_copies, n_steps)
-        K = K.reshape(len(K), n, n_copies, n_steps)[:, :, 0]
-        D = phi[:, 1:] - phi[:, :1]
+        phi = xp.reshape(phi, (n, n_copies, n_steps))
+        K = xp.reshape(K, (K.shape[0], n, n_copies, n_steps))[:, :, 0, :]
+        D = phi[:, 1:, :] - phi[:, :1, :]
         D /= used
-        phi = np.ascontiguousarray(phi[:, 0])
+        phi = copied(phi[:, 0, :])
         if len(directions) == 2:
-            D = np.concatenate([D.real, D.imag])
+            D = xp.concat([xp.real(D), xp.imag(D)])
         return phi, K, D
 
     def _linearize_by_jacobian(self, times, h, x):
         """Propagate the Jacobian through the stages by the chain rule."""
-        tab = self.tableau
-        n, n_steps = x.shape
+        xp, s, (n, n_steps) = self.xp, self.tableau.n_stages, x.shape
         phi, K = self._stages(self.rhs, times, h, x)
-        identity = np.eye(n)[:, :, None]
-        flat = np.empty((tab.n_stages, n * n * n_steps), dtype=x.dtype)
-        for i in range(tab.n_stages):
-            y = x + h * np.tensordot(tab.a[i, :i], K[:i], 1) if i else x
-            J = self.jac(times[i], y)
-            if i == 0:
-                DK = J
-            else:
-                DY = (tab.a[i, :i] @ flat[:i]).reshape(n, n, n_steps)
-                DK = multiply(J, identity + h * DY)
-            flat[i] = np.reshape(DK, -1)
-        D = identity + h * (tab.b @ flat).reshape(n, n, n_steps)
+        flat_K = xp.reshape(K, (K.shape[0], -1))
+        identity = like(x, np.eye(n)[:, :, None])
+        flat = new_empty(x, (s, n * n * n_steps))
+        for i in range(s):
+            y = x
+            if i > 0:
+                y = x + h * xp.reshape(self._a[i] @ flat_K[:i, :], x.shape)
+            DK = self.jac(times[i, :], y)
+            if i > 0:
+                DY = xp.reshape(self._a[i] @ flat[:i, :], (n, n, n_steps))
+                DK = multiply(DK, identity + h * DY)
+            flat[i, :] = xp.reshape(DK, (-1,))
+        D = identity + h * xp.reshape(self._b @ flat, (n, n, n_steps))
         return phi, K, D
 
     # -- error estimate and dense output ----------------------------------
@@ -343,26 +360,25 @@ class ExplicitRungeKutta(Discretization):
         those of DOP853 by Hairer's ``err5^2 / sqrt(err5^2 + 0.01 err3^2)``,
         with ``err5`` at least the norm of its guards.
         """
-        tab = self.tableau
-        n, n_steps = x.shape
-        weights = tab.error_weights if tab.error_uses_end else tab.error_weights[:, :-1]
-        errors = (weights @ K.reshape(len(K), -1)).reshape(-1, n, n_steps)
+        xp, (n, n_steps) = self.xp, x.shape
+        errors = self._error_weights @ xp.reshape(K, (K.shape[0], -1))
+        errors = xp.reshape(errors, (-1, n, n_steps))
         errors *= h / self.scale(x, x_new)
-        squares = (np.abs(errors) ** 2).sum(axis=1)
-        if len(squares) == 1:
-            return np.sqrt(squares[0] / n)
-        fifth = np.maximum(squares[0], squares[1:-1].sum(axis=0))
-        denominator = fifth + 0.01 * squares[-1]
-        denominator[denominator == 0] = 1.0
-        return fifth / np.sqrt(denominator * n)
+        squares = xp.sum(xp.abs(errors) ** 2, axis=1)
+        if squares.shape[0] == 1:
+            return xp.sqrt(squares[0, :] / n)
+        fifth = xp.maximum(squares[0, :], xp.sum(squares[1:-1, :], axis=0))
+        denominator = fifth + 0.01 * squares[-1, :]
+        denominator = xp.where(denominator == 0, 1.0, denominator)
+        return fifth / xp.sqrt(denominator * n)
 
     def interpolant(self, mesh, x, K=None):
         """Dense output of steps through the given states.
 
         Parameters
         ----------
-        mesh : ndarray, shape (N + 1,)
-        x : ndarray, shape (n, N + 1)
+        mesh : array, shape (N + 1,)
+        x : array, shape (n, N + 1)
         K : None
             The stages are computed again.
 
@@ -370,20 +386,21 @@ class ExplicitRungeKutta(Discretization):
         -------
         PiecewisePolynomial
         """
-        tab = self.tableau
+        xp, tab = self.xp, self.tableau
         s, e = tab.n_stages, len(tab.extra_c)
-        h, left = np.diff(mesh), x[:, :-1]
-        flat = np.empty((s + 1 + e, left.size), dtype=x.dtype)
-        flat[:s] = self.step(mesh, left)[1][:s].reshape(s, -1)
-        K = flat.reshape(-1, *left.shape)
-        self.rhs(mesh[1:], x[:, 1:], K[s])
-        if not self.rhs.confirmed(mesh[1:], x[:, 1:], K[s]):
+        h, left = mesh[1:] - mesh[:-1], x[:, :-1]
+        flat = new_empty(x, (s + 1 + e, left.size))
+        K = xp.reshape(flat, (-1, *left.shape))
+        K[:s, ...] = self.step(mesh, left)[1][:s, ...]
+        self.rhs(mesh[1:], x[:, 1:], K[s, ...])
+        if not self.rhs.confirmed(mesh[1:], x[:, 1:], K[s, ...]):
             return self.interpolant(mesh, x)
         for i in range(s + 1, s + 1 + e):
-            increment = (tab.extra_a[i - s - 1, :i] @ flat[:i]).reshape(left.shape)
-            t = mesh[:-1] + tab.extra_c[i - s - 1] * h
-            self.rhs(t, left + h * increment, K[i])
-        bubble = (tab.bubble @ flat).reshape(-1, *left.shape)
+            row = like(x, tab.extra_a[i - s - 1, :i])
+            increment = xp.reshape(row @ flat[:i, :], left.shape)
+            t = mesh[:-1] + float(tab.extra_c[i - s - 1]) * h
+            self.rhs(t, left + h * increment, K[i, ...])
+        bubble = xp.reshape(like(x, tab.bubble) @ flat, (-1, *left.shape))
         return PiecewisePolynomial(mesh, x, h * bubble)
 
 
@@ -394,7 +411,5 @@ def multiply(J, D):
         # one BLAS call a matrix beats n strided sums from about this size
         product = xp.moveaxis(J, -1, 0) @ xp.moveaxis(D, -1, 0)
         return xp.moveaxis(product, 0, -1)
-    return (
-        sum(J[:, j, None, :] * D[None, j, :, :] for j in range(1, J.shape[0]))
-        + J[:, 0, None, :] * D[None, 0, :, :]
-    )
+    terms = (J[:, j, None, :] * D[None, j, :, :] for j in range(J.shape[0]))
+    return functools.reduce(operator.add, terms)

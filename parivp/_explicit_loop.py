@@ -47,8 +47,8 @@ class ExplicitLoop(WindowLoop):
         super()._learn(result, mesh, guess)
         if self.settings.initial_guess is None:
             # a little finer than what came out: the next mesh may only be split
-            n_steps = min(len(mesh) - 1, self.enough)
-            self.ratio = 0.9 * (len(guess.t) - 1) / n_steps
+            n_steps = min(mesh.shape[0] - 1, self.enough)
+            self.ratio = 0.9 * (guess.t.shape[0] - 1) / n_steps
 
     def fit(self, mesh, guess):
         """Equidistribute the errors that the steps make from guessed states.
@@ -56,34 +56,35 @@ class ExplicitLoop(WindowLoop):
         The guess is close enough for the estimates to hold later, so that
         Newton's method works on the final mesh from the start.
         """
-        disc = self.discretization
+        disc, xp = self.discretization, self.xp
         for k in range(MESH_PASSES):
             x, Y = self._guessed(mesh, guess)
-            small = (1 + self.y.size) * len(mesh) <= SMALL_WINDOW
+            small = (1 + self.y.size) * mesh.shape[0] <= SMALL_WINDOW
             if small or (k > 0 and self.y.size <= SMALL_SYSTEM):
                 linearization = disc.linearize(mesh, x[:, :-1], Y)
                 F = linearization[1]
             else:
                 linearization, (_, F) = None, disc.residual(mesh, x[:, :-1], Y)
-            h = np.abs(mesh[1:] - mesh[:-1])
+            h = xp.abs(mesh[1:] - mesh[:-1])
             error = disc.error_norm(h, F, x[:, :-1], x[:, 1:])
             n = prefix_below(error, LARGEST)
             if n == 0:
                 return None, None, None
-            if n < len(h):
+            n_steps = h.shape[0]
+            if n < n_steps:
                 # what is beyond may be beyond a singularity
                 mesh, Y, h, error = mesh[: n + 1], Y[..., :n], h[:n], error[:n]
-                linearization = None
+                linearization, n_steps = None, n
             pieces = h / self._wanted(h, error)
-            needed, others = pieces.sum(), 1 + self.n_graded
+            needed, others = float(xp.sum(pieces)), 1 + self.n_graded
             self.enough = GOOD_EXCESS * needed + others
             most = SMALL_EXCESS * needed + others if small else self.enough
-            fits = len(h) <= most and pieces.max() <= LARGEST_SPLIT
+            fits = n_steps <= most and float(xp.max(pieces)) <= LARGEST_SPLIT
             if fits or k == MESH_PASSES - 1:
                 break
             mesh = self._remesh(mesh, h / smooth(pieces))
         large = ~(error <= GOOD_ERROR)
-        if not large.any():
+        if not bool(xp.any(large)):
             return mesh, Y, linearization
-        mesh = split(mesh, np.where(large, np.ceil(pieces), 1))
+        mesh = split(mesh, xp.where(large, xp.ceil(pieces), 1.0))
         return mesh, self._guessed(mesh, guess)[1], None

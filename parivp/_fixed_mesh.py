@@ -8,7 +8,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ._array_namespace import errstate, running_max
+from ._array_namespace import (
+    array_namespace,
+    copied,
+    errstate,
+    first_true,
+    is_numpy_namespace,
+    like,
+    running_max,
+)
 from ._discretization import StepJacobians
 from ._newton import newton
 from ._predictor import predict, predict_at
@@ -29,7 +37,7 @@ PREDICTOR_RTOL = 1e-6
 STRIDE, FEWEST_POINTS, HORIZON = 16, 1024, 2**17
 # A trajectory serves further windows if the last one stayed this close to it.
 GOOD_GUESS = 1e-3
-EPS = np.finfo(np.float64).eps
+EPS = float(np.finfo(np.float64).eps)
 # Jacobians evaluated for one step of the predictor.
 SAMPLES = 2
 FIRST_WINDOW = 10_240
@@ -43,7 +51,7 @@ class FixedMeshLoop(WindowLoop):
 
     Parameters
     ----------
-    mesh : ndarray, shape (N + 1,)
+    mesh : array, shape (N + 1,)
         From the initial time to `t_bound`.
     """
 
@@ -51,6 +59,8 @@ class FixedMeshLoop(WindowLoop):
 
     def __post_init__(self):
         super().__post_init__()
+        self.mesh = self.times(self.mesh)
+        self.n_points = self.mesh.shape[0]
         self.abrupt = 0.0  # short steps leave the guess by little at a time
         self.index = 0
         self.max_steps = self.settings.max_steps or math.inf
@@ -64,7 +74,7 @@ class FixedMeshLoop(WindowLoop):
     def start(self):
         """Nothing to choose; whether `fun` broadcasts shows on the way."""
         self.discretization.rhs.single(self.t, self.y)
-        if self.parallel():
+        if self.parallel() and is_numpy_namespace(self.xp):
             self._keep_pages()
 
     def _keep_pages(self):
@@ -75,31 +85,31 @@ class FixedMeshLoop(WindowLoop):
         fetched anew for every temporary array, a third of the time of a solve.
         A block of more than half a window's arrays, never touched, prevents that.
         """
-        n, n_steps = self.y.size, min(self.window, len(self.mesh))
+        n, n_steps = self.y.size, min(self.window, self.n_points)
         n_arrays = n + self.discretization.tableau.n_stages + 12  # of n numbers a step
         np.empty(int(n_steps) * n * n_arrays, dtype=self.y.dtype)
 
     def accept(self, t, y, K=None):
         """Take over the steps (t, y) and hand them out."""
         segment = super().accept(t, y, K)
-        self.index += len(segment.t) - 1
+        self.index += segment.t.shape[0] - 1
         return segment
 
     def main_loop(self):
         """Yield accepted segments until the mesh ends."""
-        while self.index < len(self.mesh) - 1:
+        while self.index < self.n_points - 1:
             self.check_limits()
-            stop = int(min(self.index + self.window, len(self.mesh) - 1))
+            stop = int(min(self.index + self.window, self.n_points - 1))
             mesh = self.mesh[self.index : stop + 1]
             if self.parallel():
-                with errstate(np):
+                with errstate(self.xp):
                     segment = self._advance_on(mesh)
                 if segment is not None:
                     yield segment
             else:
-                stop = min(self.index + SMALLEST_WINDOW, len(self.mesh) - 1)
+                stop = min(self.index + SMALLEST_WINDOW, self.n_points - 1)
                 if self.discretization.rhs.time_vectorized is False:
-                    stop = len(self.mesh) - 1
+                    stop = self.n_points - 1
                 yield from steps_on_mesh(self, self.mesh[self.index : stop + 1])
                 self.window = min(2 * SMALLEST_WINDOW, self.largest)
 
@@ -128,8 +138,8 @@ class FixedMeshLoop(WindowLoop):
         )
         self.record(result)
         n = result.n_converged
-        if self.single_window and n < len(self.mesh) - 1:
-            raise IntegrationFailed(_single_window_failure(result, len(self.mesh) - 1))
+        if self.single_window and n < self.n_points - 1:
+            raise IntegrationFailed(_single_window_failure(result, self.n_points - 1))
         if self.settings.initial_guess is None and not result.deviation < GOOD_GUESS:
             self.guess, self.easy = None, False
         if not self.confirm(result):
@@ -137,7 +147,7 @@ class FixedMeshLoop(WindowLoop):
         if n == 0:
             self.discretization.check_jacobian(self.t, self.y)
             return self._shrink()
-        if n == len(mesh) - 1:
+        if n == mesh.shape[0] - 1:
             self.window = min(2 * self.window, self.largest)
         else:
             self.window = max(n, SMALLEST_WINDOW)
@@ -150,11 +160,11 @@ class FixedMeshLoop(WindowLoop):
         One trajectory serves windows as long as their solutions stay close.
         """
         if self.guess is None or self.direction * (self.guess.t[-1] - mesh[1]) < 0:
-            self.guess = self._predict(max(len(mesh), FEWEST_STEPS))
+            self.guess = self._predict(max(mesh.shape[0], FEWEST_STEPS))
         if self.guess is None:
             return mesh
-        covered = self.direction * (mesh - self.guess.t[-1]) <= 0
-        n = int(np.count_nonzero(covered))
+        beyond = self.direction * (mesh - self.guess.t[-1]) > 0
+        n = first_true(self.xp, beyond)
         if n < 2:
             self.guess = None
         return mesh[:n]
@@ -164,7 +174,7 @@ class FixedMeshLoop(WindowLoop):
         disc, settings, guess = self.discretization, self.settings, None
         tighten = PREDICTOR_RTOL / float(np.max(settings.rtol))
         rtol, atol = settings.rtol * tighten, settings.atol * tighten
-        if self.easy and disc.predictor.slopes:
+        if self.easy and disc.predictor.slopes and is_numpy_namespace(self.xp):
             ahead = self.mesh[self.index + 1 : self.index + 1 + HORIZON]
             stride = min(max(len(ahead) // FEWEST_POINTS, 1), STRIDE)
             times = np.append(ahead[stride - 1 : -1 : stride], ahead[-1])
@@ -191,29 +201,29 @@ class FixedMeshLoop(WindowLoop):
         the predictor's steps show; on a mesh much finer than those cubics
         through a few values are near enough for Newton's method.
         """
-        h = np.diff(mesh)
+        xp, h, n_steps = self.xp, mesh[1:] - mesh[:-1], mesh.shape[0] - 1
         samples = SAMPLES * (1 + self.guess.steps_between(mesh[0], mesh[-1]))
-        stride = (len(h) - 1) // max(samples, 4)
+        stride = (n_steps - 1) // max(samples, 4)
         if stride < 4:
             return None
         residual, K = self.discretization.residual(mesh, x, Y)
-        K = K[:1].copy()  # no more is asked for; the others' memory is
-        last = (len(h) - 1) // stride * stride
-        steps = np.r_[:last:stride, last : len(h)]
+        K = copied(K[:1, ...])  # no more is asked for; the others' memory is
+        last = (n_steps - 1) // stride * stride
+        steps = like(mesh, np.r_[:last:stride, last:n_steps])
         _, _, D = self.discretization.differentiate(mesh, x, steps)
-        if not np.isfinite(D).all():
+        if not bool(xp.all(xp.isfinite(D))):
             return None
-        slope = (D - np.eye(len(D))[:, :, None]) / h[steps]
-        D = _interpolate(slope, last, stride)
+        identity = like(D, np.eye(D.shape[0])[:, :, None])
+        D = _interpolate((D - identity) / xp.take(h, steps), last, stride)
         D *= h
-        for i in range(len(D)):
-            D[i, i] += 1.0
+        for i in range(D.shape[0]):
+            D[i, i, :] += 1.0
         return residual, K, StepJacobians(D)
 
     def _newton_tol(self, x, size):
         tol = self.settings.newton_tol
         tol = NEWTON_TOL if tol is None else tol
-        largest = running_max(np, size)
+        largest = running_max(self.xp, size)
         largest *= max(tol, 4 * EPS * math.sqrt(size.shape[1]))
         return largest
 
@@ -231,14 +241,16 @@ def _interpolate(values, last, stride):
     -------
     ndarray, shape (..., N)
     """
+    xp = array_namespace(values)
     shape, n_pieces = values.shape[:-1], last // stride
-    values = values.reshape(-1, values.shape[-1])
+    values = xp.reshape(values, (-1, values.shape[-1]))
     coarse, rest = values[:, : n_pieces + 1], values[:, n_pieces:]
     # the cubics through the first four and the last four serve two pieces
-    first = coarse[:, :4] @ [4.0, -6.0, 4.0, -1.0]
-    beyond = coarse[:, -4:] @ [-1.0, 4.0, -6.0, 4.0]
-    padded = np.column_stack([first, coarse, beyond])
-    neighbours = np.lib.stride_tricks.sliding_window_view(padded, 4, axis=1)
+    extrapolation = like(values, [4.0, -6.0, 4.0, -1.0])
+    first = coarse[:, :4] @ extrapolation
+    beyond = coarse[:, -4:] @ xp.flip(extrapolation)
+    padded = xp.concat([first[:, None], coarse, beyond[:, None]], axis=1)
+    neighbours = xp.stack([padded[:, k : k + n_pieces] for k in range(4)], axis=-1)
     s = np.arange(stride) / stride
     weights = np.stack(
         [
@@ -248,17 +260,15 @@ def _interpolate(values, last, stride):
             (s + 1) * s * (s - 1) / 6,
         ]
     )
-    filled = np.empty((len(values), last + rest.shape[1]), dtype=values.dtype)
-    pieces = filled[:, :last].reshape(len(values), n_pieces, stride)  # a view
-    np.matmul(np.ascontiguousarray(neighbours), weights, out=pieces)
-    filled[:, last:] = rest
-    return filled.reshape(*shape, -1)
+    pieces = xp.reshape(neighbours @ like(values, weights), (values.shape[0], last))
+    return xp.reshape(xp.concat([pieces, rest], axis=1), (*shape, -1))
 
 
 def _single_window_failure(result, n_steps):
     """Say why Newton's method failed, and what to try."""
     n_iterations = len(result.residuals)
-    finite = np.isfinite(result.x).all() and n_iterations > 0
+    xp = array_namespace(result.x)
+    finite = n_iterations > 0 and bool(xp.all(xp.isfinite(result.x)))
     reason = "did not converge" if finite else "met values that are not finite"
     return (
         f"Newton's method on the single window of {n_steps} steps {reason} "

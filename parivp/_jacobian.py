@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 from scipy.sparse import issparse
 
+from ._array_namespace import array_namespace, like
 from ._rhs import ManyPoints
 
 __all__ = [
@@ -213,13 +214,14 @@ def increments(x):
         value, one that stays zero by the others: the Jacobian steers Newton's
         method and does not enter the solution.
     """
-    size = np.abs(x)
-    largest = size.max(axis=1, keepdims=True, initial=0.0)
-    change = np.abs(x[:, 1:] - x[:, :-1])
-    size[:, 1:] = np.maximum(size[:, 1:], change)
-    size[:, :-1] = np.maximum(size[:, :-1], change)
-    size = np.maximum(size, 1e-6 * largest)
-    others = max(1e-3 * float(largest.max(initial=0.0)), 1e-8)
-    if not (size > 0).all():
-        size = np.where(size > 0, size, others)
+    xp = array_namespace(x)
+    size = xp.abs(x)
+    largest = xp.max(size, axis=1, keepdims=True)
+    change = xp.abs(x[:, 1:] - x[:, :-1])
+    size[:, 1:] = xp.maximum(size[:, 1:], change)
+    size[:, :-1] = xp.maximum(size[:, :-1], change)
+    size = xp.maximum(size, 1e-6 * largest)
+    if not bool(xp.all(size > 0)):
+        others = xp.maximum(1e-3 * xp.max(largest), like(largest, 1e-8))
+        size = xp.where(size > 0, size, others)
     return SQRT_EPS * size

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ._array_namespace import array_namespace, errstate, running_max
+from ._array_namespace import array_namespace, errstate, first_true, running_max
 
 __all__ = ["NewtonResult", "newton"]
 
@@ -161,13 +161,13 @@ def newton(
                 # a norm may overflow where the iterate before was zero
                 rate = norm / max(before, TINY) if before < math.inf else math.inf
                 left = 1.0 if exact else _series(rate)
-            state.n_converged = _first(xp, ~((norms == 0) | (left * norms <= 1.0)))
+            state.n_converged = first_true(xp, ~((norms == 0) | (left * norms <= 1.0)))
             if iteration > 0 and shorten and state.n_converged < norms.shape[0]:
                 head = _converged_head(xp, norms, previous[: U.shape[-1]])
                 state.n_converged = max(state.n_converged, head)
             if iteration > 1 and fresh and rate > STAGNANT:
                 # rounding errors, amplified by the stiffness, leave no more
-                small = _first(xp, ~(norms <= slack))
+                small = first_true(xp, ~(norms <= slack))
                 state.n_converged = max(state.n_converged, small)
             n_growing += iteration > 0 and rate > 1
             if state.n_converged == norms.shape[0] or (shorten and n_growing > 1):
@@ -213,7 +213,7 @@ def _update(xp, state, L, residual, reach, fewest):
         state.deviation = deviation
     if fewest is not None and not deviation < TRUST:
         trusted = xp.max(relative, axis=0) < TRUST
-        n = max(_first(xp, ~trusted), fewest)
+        n = max(first_true(xp, ~trusted), fewest)
         if n == 0:
             return U[..., :0], L
         U, L = U[..., :n], L.first(n)
@@ -248,8 +248,8 @@ def _converged_head(xp, norms, previous):
     before = running_max(xp, previous)
     rate = running_max(xp, norms) / (before + TINY)
     good = (rate < 0.5) & (before < math.inf)
-    left = xp.where(good, rate / (1.0 - rate), xp.asarray(math.inf))
-    return _first(xp, ~((norms == 0) | (left * norms <= 1.0)))
+    left = xp.where(good, rate / (1.0 - rate), math.inf)
+    return first_true(xp, ~((norms == 0) | (left * norms <= 1.0)))
 
 
 def _series(rate):
@@ -291,20 +291,14 @@ def _norms(xp, U, tol, size):
 
 def _finite_prefix(xp, residual, largest, L):
     """Count the leading steps with finite residual and, if given, Jacobian."""
-    if math.isfinite(largest) and (L is None or xp.isfinite(xp.sum(L.jacobians))):
+    if math.isfinite(largest) and (
+        L is None or bool(xp.isfinite(xp.sum(L.jacobians)))
+    ):
         return residual.shape[-1]
     bad = ~_finite_steps(xp, residual)
-    return _first(xp, bad if L is None else bad | ~_finite_steps(xp, L.jacobians))
+    return first_true(xp, bad if L is None else bad | ~_finite_steps(xp, L.jacobians))
 
 
 def _finite_steps(xp, values):
     """Which steps, along the last axis, are finite."""
     return xp.all(xp.isfinite(values), axis=tuple(range(values.ndim - 1)))
-
-
-def _first(xp, condition):
-    """Return the index of the first True, the length where there is none."""
-    n = condition.shape[0]
-    if n == 0 or not bool(xp.any(condition)):
-        return n
-    return int(xp.argmax(xp.astype(condition, xp.int8)))

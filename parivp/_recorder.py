@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ._array_namespace import array_namespace, as_numpy, first_true, like
 from ._dense_output import OdeSolution, join
 
 __all__ = ["Recorder"]
@@ -33,32 +34,36 @@ class Recorder:
         self.t_end = None
 
     def start(self, t, y):
-        """Record the initial point."""
+        """Record the initial point; other times are to be where `y` is."""
         if self.t_eval is None:
-            self.ts.append([t])
+            self.ts.append(like(y, [t], array_namespace(y).float64))
             self.ys.append(y[:, None])
+        else:
+            self.t_eval = like(y, self.t_eval)
 
     def add(self, segment, polynomial, stop):
         """Record a segment, up to `stop` if that is not None."""
         if stop is None:
             t, y = segment.t[1:], segment.y[:, 1:]
-            end = segment.t[-1]
+            end = segment.t[-1:]
         else:
             t, y = _truncate(segment, polynomial(), stop)
-            end = stop
+            end = t[-1:]
         if self.dense_output:
-            self.polynomials.append(polynomial().first(len(t)))
-            self.t_end = end
+            self.polynomials.append(polynomial().first(t.shape[0]))
+            self.t_end = end[0]
         if self.t_eval is None:
             self.ts.append(t)
             self.ys.append(y)
             return
-        n = np.searchsorted(
+        xp = array_namespace(t)
+        ends = xp.searchsorted(
             self.direction * self.t_eval, self.direction * end, side="right"
         )
+        n = int(ends[0])
         wanted = self.t_eval[self.position : n]
         self.position = max(n, self.position)
-        if len(wanted):
+        if wanted.shape[0]:
             self.ts.append(wanted)
             self.ys.append(polynomial()(wanted))
 
@@ -69,17 +74,18 @@ class Recorder:
             sol = OdeSolution(join(self.polynomials), self.t_end)
         if not self.ts:
             return [], [], sol
-        return np.concatenate(self.ts), np.concatenate(self.ys, axis=1), sol
+        xp = array_namespace(self.ts[0])
+        return xp.concat(self.ts), xp.concat(self.ys, axis=1), sol
 
 
 def _truncate(segment, polynomial, stop):
     """Cut a segment at an event at `stop`, which becomes its end."""
-    forward = segment.t[-1] >= segment.t[0]
-    before = segment.t[1:] < stop if forward else segment.t[1:] > stop
-    n = int(np.count_nonzero(before))
-    t = np.append(segment.t[1 : n + 1], stop)
-    y = np.append(segment.y[:, 1 : n + 1], polynomial.at(stop)[:, None], axis=1)
-    return t, y
+    xp, t, y = array_namespace(segment.t), segment.t, segment.y
+    forward = bool(t[-1] >= t[0])
+    n = first_true(xp, ~(t[1:] < stop if forward else t[1:] > stop))
+    end = like(t, [stop], t.dtype)
+    t = xp.concat([t[1 : n + 1], end])
+    return t, xp.concat([y[:, 1 : n + 1], polynomial(end)], axis=1)
 
 
 def _validate(t_eval, t0, tf):

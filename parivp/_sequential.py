@@ -6,8 +6,7 @@ fails, and the first step where its length is given.
 
 import math
 
-import numpy as np
-
+from ._array_namespace import errstate
 from ._result import IntegrationFailed
 from ._rhs import DeadlineExceeded
 
@@ -27,19 +26,19 @@ TOO_SMALL = (
 
 def smallest_step(t):
     """Return the shortest step that still moves `t`, with some room."""
-    return 10 * np.spacing(abs(t))
+    return 10 * math.ulp(abs(t))
 
 
 def initial_step(loop, f0):
     """Choose the first step size (Hairer, Norsett & Wanner I, II.4)."""
-    disc, t, y = loop.discretization, loop.t, loop.y
+    disc, t, y, xp = loop.discretization, loop.t, loop.y, loop.xp
     interval = abs(loop.t_bound - t)
     scale = disc.scale(y[:, None], y[:, None])[:, 0]
 
     def norm(v):
-        return math.sqrt((np.abs(v / scale) ** 2).sum() / v.size)
+        return math.sqrt(float(xp.sum(xp.abs(v / scale) ** 2)) / v.size)
 
-    with np.errstate(all="ignore"):
+    with errstate(xp):
         d0, d1 = norm(y), norm(f0)
         h0 = 0.01 * d0 / d1 if d0 >= 1e-5 and d1 >= 1e-5 else 1e-6
         h0 = max(min(h0, interval), smallest_step(t))
@@ -68,7 +67,7 @@ def steps_one_by_one(loop, n_steps=BLOCK):
     h, slope = loop.h_next, loop.slope
     while len(ts) <= n_steps and ts[-1] != loop.t_bound:
         try:
-            with np.errstate(all="ignore"):
+            with errstate(loop.xp):
                 t, y, K, h = _step(loop, ts[-1], ys[-1], h, slope, first=len(ts) == 1)
                 slope = loop.discretization.end_slope(t - ts[-1], K)
         except (Exception, DeadlineExceeded) as raised:
@@ -79,8 +78,9 @@ def steps_one_by_one(loop, n_steps=BLOCK):
         Ks.append(K)
     loop.h_next = h
     if len(ts) > 1:
-        K = np.concatenate(Ks, axis=-1)
-        yield loop.accept(np.array(ts), np.stack(ys, axis=1), K)
+        xp = loop.xp
+        K, y = xp.concat(Ks, axis=-1), xp.stack(ys, axis=1)
+        yield loop.accept(loop.times(ts), y, K)
     if problem is not None:
         raise problem
 
@@ -100,13 +100,13 @@ def _step(loop, t, y, h, slope, first):
         t_new = t + loop.direction * h
         if loop.direction * (t_new - loop.t_bound) > 0:
             t_new = loop.t_bound
-        mesh = np.array([t, t_new])
+        mesh = loop.times([t, t_new])
         h = abs(t_new - t)
         phi, K = disc.single_step(mesh, y, loop._newton_tol, loop._slack())
         error = float(
             disc.error_norm(mesh[1:] - mesh[:-1], K, y[:, None], phi, slope)[0]
         )
-        if error <= 1.0 and not np.isfinite(disc.rhs.single(t_new, phi[:, 0])).all():
+        if error <= 1.0 and not _finite(loop.xp, disc.rhs.single(t_new, phi[:, 0])):
             error = math.inf  # no step could start there
         if error <= 1.0:
             grow = SAFETY * error**disc.error_exponent if error else largest_factor
@@ -119,13 +119,14 @@ def _step(loop, t, y, h, slope, first):
 def steps_on_mesh(loop, mesh):
     """Yield the recursion on the given `mesh`, in blocks, without error control."""
     disc = loop.discretization
-    for start in range(0, len(mesh) - 1, BLOCK):
+    xp, n_points = loop.xp, mesh.shape[0]
+    for start in range(0, n_points - 1, BLOCK):
         loop.check_limits()
         ts = mesh[start : start + BLOCK + 1]
         ys, Ks, problem = [loop.y], [], None
-        for k in range(len(ts) - 1):
+        for k in range(ts.shape[0] - 1):
             try:
-                with np.errstate(all="ignore"):
+                with errstate(loop.xp):
                     phi, K = disc.single_step(
                         ts[k : k + 2],
                         ys[-1],
@@ -136,14 +137,19 @@ def steps_on_mesh(loop, mesh):
             except (Exception, DeadlineExceeded) as raised:
                 problem = raised
                 break
-            if not np.isfinite(phi).all():
-                message = disc.failed.format(t=ts[k], t_new=ts[k + 1])
+            if not _finite(xp, phi):
+                message = disc.failed.format(t=float(ts[k]), t_new=float(ts[k + 1]))
                 problem = IntegrationFailed(message)
                 break
             ys.append(phi[:, 0])
             Ks.append(K)
         if len(ys) > 1:
-            K = np.concatenate(Ks, axis=-1)
-            yield loop.accept(ts[: len(ys)], np.stack(ys, axis=1), K)
+            K, y = xp.concat(Ks, axis=-1), xp.stack(ys, axis=1)
+            yield loop.accept(ts[: len(ys)], y, K)
         if problem is not None:
             raise problem
+
+
+def _finite(xp, values):
+    """Whether all values are finite."""
+    return bool(xp.all(xp.isfinite(values)))

@@ -15,7 +15,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ._array_namespace import errstate
+from ._array_namespace import array_namespace, copied, errstate, like, new_arange
 from ._mesh import equidistribute, grade, prefix_below, smooth
 from ._newton import newton
 from ._predictor import predict
@@ -84,7 +84,7 @@ class WindowLoop:
     ----------
     discretization : ExplicitRungeKutta
     t : float
-    y : ndarray, shape (n,)
+    y : array, shape (n,)
     t_bound : float
     settings : Settings
     """
@@ -107,6 +107,7 @@ class WindowLoop:
 
     def __post_init__(self):
         self.direction = 1.0 if self.t_bound >= self.t else -1.0
+        self.xp = array_namespace(self.y)
         storage = max(1, self.discretization.step_storage(self.y))
         self.most_steps = max(2, STAGE_STORAGE // storage)
         self.window = self.settings.window or FIRST_WINDOW
@@ -129,8 +130,8 @@ class WindowLoop:
         IntegrationFailed
         """
         if self.y.size == 0 or self.t == self.t_bound:
-            t = np.array([self.t, self.t_bound])
-            yield self.accept(t, np.repeat(self.y[:, None], 2, axis=1))
+            t = self.times([self.t, self.t_bound])
+            yield self.accept(t, self.xp.repeat(self.y[:, None], 2, axis=1))
             return
         yield from self.main_loop()
 
@@ -142,7 +143,7 @@ class WindowLoop:
         while self.t != self.t_bound:
             self.check_limits()
             if self.parallel():
-                with errstate(np):
+                with errstate(self.xp):
                     segment = self._advance()
                 if segment is not None:
                     yield segment
@@ -173,9 +174,9 @@ class WindowLoop:
         self.h_next = self.h_first = initial_step(self, f0)
         # as many points as nothing else in the problem is likely to have
         n_points = 4 if self.y.size != 4 else 5
-        h = self.direction * self.h_next * (np.arange(n_points) / (n_points - 1))
+        h = self.direction * self.h_next / (n_points - 1) * new_arange(f0, n_points)
         if rhs.time_vectorized is None:
-            with errstate(np):
+            with errstate(self.xp):
                 rhs(self.t + h, self.y[:, None] + h * f0[:, None])
 
     def check_limits(self):
@@ -189,13 +190,14 @@ class WindowLoop:
 
     def accept(self, t, y, K=None):
         """Take over the steps (t, y) with stages `K` and hand them out."""
-        n = int(min(len(t) - 1, self.max_steps - self.nsteps))
-        if n < len(t) - 1:
+        n_steps = t.shape[0] - 1
+        n = int(min(n_steps, self.max_steps - self.nsteps))
+        if n < n_steps:
             t, y, self.trial = t[: n + 1], y[:, : n + 1], None
             K = None if K is None else K[..., :n]
-        self.t, self.y = float(t[-1]), y[:, -1].copy()
-        with errstate(np):
-            self.h_first = LARGEST_FACTOR * abs(t[-1] - t[-2])
+        self.t, self.y = float(t[-1]), copied(y[:, -1])
+        with errstate(self.xp):
+            self.h_first = LARGEST_FACTOR * abs(self.t - float(t[-2]))
             if K is not None:
                 self.slope = self.discretization.end_slope(t[-1] - t[-2], K)
         self.nsteps += n
@@ -221,12 +223,12 @@ class WindowLoop:
 
         Parameters
         ----------
-        mesh : ndarray, shape (N + 1,)
+        mesh : array, shape (N + 1,)
         guess : callable
 
         Returns
         -------
-        mesh, Y : ndarray
+        mesh, Y : array
             The mesh and guessed unknowns, or None twice.
         linearization : tuple or None
             What ``discretization.linearize`` gives there, if it is known.
@@ -239,7 +241,7 @@ class WindowLoop:
 
     def _learn(self, result, mesh, guess):
         """Draw conclusions from the first solution of a window."""
-        share = result.n_converged / (len(mesh) - 1)
+        share = result.n_converged / (mesh.shape[0] - 1)
         self._resize(share, result.deviation)
 
     # -- one window --------------------------------------------------------
@@ -291,7 +293,8 @@ class WindowLoop:
         if settings.initial_guess is not None:
             needed = math.ceil(abs(end - self.t) / self.h_next)
             n = int(min(self.window, FIRST_MESH, needed))
-            return np.linspace(self.t, end, n + 1), settings.initial_guess
+            mesh = np.linspace(self.t, end, n + 1)
+            return self.times(mesh), settings.initial_guess
         # the predictor may be loose: Newton's method squares its error
         loosen = self._loosening()
         guess = predict(
@@ -307,13 +310,13 @@ class WindowLoop:
         )
         if guess is None:
             return None, None
-        wanted = np.minimum(self.ratio * np.abs(np.diff(guess.t)), settings.max_step)
-        return self._remesh(guess.t, wanted), guess
+        wanted = self.ratio * self.xp.abs(guess.t[1:] - guess.t[:-1])
+        return self._remesh(guess.t, self._limited(wanted)), guess
 
     def _guessed(self, mesh, guess):
         """Guess on a mesh: states, the first one exact, and unknowns."""
         Y = self.discretization.unknowns(mesh, guess)
-        return np.concatenate([self.y[:, None], Y[:, -1]], axis=1), Y
+        return self.xp.concat([self.y[:, None], Y[:, -1, :]], axis=1), Y
 
     def _judge(self, result):
         """Accept the converged steps whose errors meet the tolerance."""
@@ -324,22 +327,26 @@ class WindowLoop:
         error = disc.error_norm(h, K, x[:, :-1], x[:, 1:], self.slope)
         wanted = self._wanted(h, error)
         n = prefix_below(error, 1.0)
-        if n > 0 and not np.isfinite(self._derivative(mesh[n], x[:, n])).all():
+        if n > 0 and not self._can_start(mesh[n : n + 1], x[:, n : n + 1]):
             n -= 1  # no step could start there
         if n < n_converged:
             left = mesh[n:]
             guess = disc.interpolant(left, x[:, n:], K[..., n:])
-            pieces = smooth(np.abs(h[n:]) / wanted[n:])
-            self.trial = self._remesh(left, np.abs(h[n:]) / pieces), guess
+            sizes = self.xp.abs(h[n:])
+            self.trial = self._remesh(left, sizes / smooth(sizes / wanted[n:])), guess
+        self.h_next = float(wanted[max(n - 1, 0)])
         if n == 0:
-            self.h_next = wanted[0]
             return None
-        self.h_next = wanted[n - 1]
         return self.accept(mesh[: n + 1], x[:, : n + 1], K[..., :n])
 
-    def _derivative(self, t, y):
-        """Return the right-hand side at one point ahead, NaN where it raises."""
-        return self.discretization.rhs(np.array([t]), y[:, None])
+    def _can_start(self, t, y):
+        """Whether the right-hand side is finite at one point ahead, (1,) and (n, 1)."""
+        xp = self.xp
+        return bool(xp.all(xp.isfinite(self.discretization.rhs(t, y))))
+
+    def times(self, values):
+        """Make an array of times where the states are."""
+        return like(self.y, values, self.xp.float64)
 
     def confirm(self, result):
         """Compare broadcast values of `fun` with single calls, on the solution."""
@@ -360,20 +367,22 @@ class WindowLoop:
         call it for many, disagree with it by far more than its tolerance, `fun`
         may have given something else for many: ``np.all(t > 7)``, say.
         """
-        mesh, left, Y, residual, _ = result.guess
-        n, disc = left.shape[1] - 1, self.discretization
+        _, left, Y, residual, _ = result.guess
+        xp, n, disc = self.xp, left.shape[1] - 1, self.discretization
         close = result.deviation < self.abrupt * disc.predictor.rtol
         if close or self.settings.initial_guess is not None or n < 1:
             return True
         scale = disc.scale(left[:, :n], Y[:, -1, :n]) * self._loosening()
-        jump = np.max(np.abs(residual[..., :n]) / scale[:, None], axis=(0, 1))
-        jump[~np.isfinite(jump)] = 0.0
-        few = min(SUSPECTS, n)
-        return all(
-            disc.repeats(result.guess, k)
-            for k in np.argpartition(jump, n - few)[n - few :]
-            if jump[k] > self.abrupt
-        )
+        jump = xp.max(xp.abs(residual[..., :n]) / scale[:, None, :], axis=(0, 1))
+        jump = xp.where(xp.isfinite(jump), jump, 0.0)
+        for _ in range(min(SUSPECTS, n)):
+            k = int(xp.argmax(jump))
+            if not jump[k] > self.abrupt:
+                break
+            if not disc.repeats(result.guess, k):
+                return False
+            jump[k] = 0.0
+        return True
 
     def _loosening(self):
         """How much looser than the tolerances the predictor is."""
@@ -399,16 +408,23 @@ class WindowLoop:
 
     def _wanted(self, h, error):
         """Step sizes that bring every error to AIM."""
+        xp = self.xp
         factor = (error / AIM) ** self.discretization.error_exponent
-        factor = np.fmin(np.fmax(factor, SHRINK), STRETCH)  # SHRINK for NaN
-        return np.minimum(np.abs(h) * factor, self.settings.max_step)
+        factor = xp.where(factor > SHRINK, factor, SHRINK)  # that for NaN as well
+        return self._limited(xp.abs(h) * xp.minimum(factor, STRETCH))
+
+    def _limited(self, sizes):
+        """No step sizes beyond the greatest that is allowed."""
+        if self.settings.max_step == math.inf:
+            return sizes
+        return self.xp.minimum(sizes, self.settings.max_step)
 
     def _remesh(self, mesh, wanted):
         """Equidistribute; start with steps that grow from the last one's size."""
         most_steps = int(min(self.most_steps, self.settings.window or math.inf))
         mesh = equidistribute(mesh, wanted, most_steps=most_steps)
         graded = grade(mesh, self.h_first, LARGEST_FACTOR)
-        self.n_graded = len(graded) - len(mesh)
+        self.n_graded = graded.shape[0] - mesh.shape[0]
         return graded[: most_steps + 1]
 
     def _resize(self, share, deviation):
@@ -431,7 +447,7 @@ class WindowLoop:
 
     def _weigh(self, segment, n_iterations):
         """Go over to single steps where windows have not paid."""
-        n_steps = 0 if segment is None else len(segment.t) - 1
+        n_steps = 0 if segment is None else segment.t.shape[0] - 1
         if n_steps >= self.iteration_cost() * n_iterations or self.t == self.t_bound:
             self.n_single, self.n_failures = BLOCK // 2, 0
             return
