@@ -15,6 +15,7 @@ import math
 import array_api_compat
 import array_api_compat.numpy as numpy_namespace
 import numpy as np
+from array_api_compat import device as device_of
 from array_api_compat import (
     is_array_api_obj,
     is_cupy_array,
@@ -22,9 +23,7 @@ from array_api_compat import (
     is_numpy_namespace,
     to_device,
 )
-from array_api_compat import (
-    device as device_of,
-)
+from array_api_compat import is_writeable_array as is_writeable
 
 # Numbers, half a gigabyte of them.
 LARGE_BLOCK = 2**26
@@ -36,10 +35,12 @@ __all__ = [
     "backend_name",
     "block_size",
     "copied",
+    "cuda_namespace",
     "device_of",
     "errstate",
     "first_true",
     "gather",
+    "has_own_place",
     "interp",
     "is_array_api_obj",
     "is_complex",
@@ -65,6 +66,21 @@ def array_namespace(*arrays):
     return array_api_compat.array_namespace(*arrays)
 
 
+def has_own_place(x):
+    """Whether `x` is an array that work is done on where it is.
+
+    That is an array of CuPy, or of another library that keeps to the standard and
+    lets elements be written. What else NumPy can read becomes an array of NumPy's,
+    as in SciPy.
+    """
+    if type(x) is np.ndarray:
+        return False
+    if is_cupy_array(x):
+        return True
+    standard = hasattr(x, "__array_namespace__") and hasattr(x, "shape")
+    return standard and not isinstance(x, np.ndarray | np.generic) and is_writeable(x)
+
+
 def as_numpy(x):
     """NumPy array of the same values, wherever `x` lives."""
     if is_cupy_array(x):
@@ -82,6 +98,32 @@ def errstate(xp):
     if is_numpy_namespace(xp):
         return np.errstate(all="ignore")
     return contextlib.nullcontext()
+
+
+def cuda_namespace():
+    """CuPy as an array-API namespace.
+
+    Raises
+    ------
+    ImportError
+        If it is not installed.
+    RuntimeError
+        If it finds no device.
+    """
+    try:
+        import array_api_compat.cupy as namespace
+    except ImportError as error:
+        raise ImportError(
+            "`device='cuda'` needs CuPy: python -m pip install 'parivp[cuda13x]', or "
+            "'parivp[cuda12x]' for CUDA 12."
+        ) from error
+    try:
+        n_devices = namespace.cuda.runtime.getDeviceCount()
+    except namespace.cuda.runtime.CUDARuntimeError as error:
+        raise RuntimeError(f"`device='cuda'` finds no device: {error}.") from error
+    if n_devices == 0:
+        raise RuntimeError("`device='cuda'` finds no device.")
+    return namespace
 
 
 # -- new arrays ----------------------------------------------------------------
@@ -186,7 +228,7 @@ def first_true(xp, condition):
 
 
 def true_indices(xp, condition):
-    """Indices of the True ones of one axis, Python integers."""
+    """Return the indices of the True ones along one axis, as Python integers."""
     if is_numpy_namespace(xp):
         return np.flatnonzero(condition).tolist()
     indices = xp.nonzero(condition)[0]
@@ -218,7 +260,7 @@ def running_max(xp, x):
 
 
 def running_sum(xp, x):
-    """Sums of the leading values (N,), from none of them to all, (N + 1,)."""
+    """Add up the leading values (N,), from none of them to all, (N + 1,)."""
     if is_numpy_namespace(xp):
         sums = np.zeros(len(x) + 1)
         np.cumsum(x, out=sums[1:])

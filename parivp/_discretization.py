@@ -299,10 +299,12 @@ class ExplicitRungeKutta(Discretization):
         """Differences of the step map, in blocks that stay in the cache."""
         n, n_steps = x.shape
         copies = 1 + n * (2 if is_complex(x) else 1)
-        block = max(16, block_size(self.xp, CACHED) // (self.tableau.n_stages * n * copies))
+        numbers = self.tableau.n_stages * n * copies
+        block = max(16, block_size(self.xp, CACHED) // numbers)
         if n_steps <= 1.5 * block:
             return self._difference_block(times, h, x)
-        blocks = [slice(k, k + block) for k in range(0, n_steps, block)]
+        ends = [*range(block, n_steps, block), n_steps]
+        blocks = [slice(a, b) for a, b in zip([0, *ends], ends, strict=False)]
         parts = [self._difference_block(times[:, b], h[b], x[:, b]) for b in blocks]
         return tuple(self.xp.concat(part, axis=-1) for part in zip(*parts, strict=True))
 

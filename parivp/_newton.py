@@ -291,9 +291,7 @@ def _norms(xp, U, tol, size):
 
 def _finite_prefix(xp, residual, largest, L):
     """Count the leading steps with finite residual and, if given, Jacobian."""
-    if math.isfinite(largest) and (
-        L is None or bool(xp.isfinite(xp.sum(L.jacobians)))
-    ):
+    if math.isfinite(largest) and (L is None or bool(xp.isfinite(xp.sum(L.jacobians)))):
         return residual.shape[-1]
     bad = ~_finite_steps(xp, residual)
     return first_true(xp, bad if L is None else bad | ~_finite_steps(xp, L.jacobians))

@@ -5,7 +5,15 @@ import math
 import numpy as np
 from scipy.integrate import OdeSolver
 
-from ._array_namespace import array_namespace, backend_name, errstate
+from ._array_namespace import (
+    array_namespace,
+    backend_name,
+    copied,
+    errstate,
+    has_own_place,
+    is_complex,
+    new_empty,
+)
 from ._dense_output import PiecewisePolynomial, StepInterpolant
 from ._fixed_mesh import FixedMeshLoop
 from ._jacobian import wrap_jacobian
@@ -16,6 +24,7 @@ from ._options import (
     as_guess,
     as_mesh,
     as_positive,
+    as_state,
     as_tolerances,
     as_whole,
     warn_extraneous,
@@ -67,11 +76,17 @@ class WindowSolver(OdeSolver):
         max_newton=None,
         max_steps=None,
         timeout=None,
+        device=None,
         **extraneous,
     ):
         end = as_deadline(timeout)
         warn_extraneous(extraneous)
-        super().__init__(fun, t0, y0, t_bound, vectorized, support_complex=True)
+        y0 = as_state(y0, device)
+        known = y0
+        if has_own_place(y0):  # SciPy's class reads states of NumPy's
+            known = np.zeros(y0.shape, complex if is_complex(y0) else float)
+        super().__init__(fun, t0, known, t_bound, vectorized, support_complex=True)
+        self.y = self.y if known is y0 else y0
         if not callable(fun):
             raise TypeError(
                 f"`fun` is expected to be callable, but actually is {fun!r}."
@@ -80,7 +95,7 @@ class WindowSolver(OdeSolver):
         max_step = math.inf if max_step is None else max_step
         if window == math.inf and not math.isfinite(t_bound):
             raise ValueError("`window` = inf needs a finite `t_span`.")
-        mesh = as_mesh(n_steps, mesh, t0, t_bound)
+        mesh = as_mesh(n_steps, mesh, t0, t_bound, self.y)
         rtol, atol = as_tolerances(rtol, atol, self.n)
         self.tableau = self._find_tableau(tableau, mesh, rtol)
         settings = Settings(
@@ -145,12 +160,12 @@ class WindowSolver(OdeSolver):
     def interpolant(self, segment):
         """Dense output of a segment, a `PiecewisePolynomial`."""
         if self.n == 0 or segment.t[0] == segment.t[-1]:
-            bubble = np.empty((0, self.n, len(segment.t) - 1))
+            bubble = new_empty(self.y, (0, self.n, segment.t.shape[0] - 1))
             return PiecewisePolynomial(segment.t, segment.y, bubble)
         deadline, self._rhs.deadline = self._rhs.deadline, None
         broadcast = self._rhs.time_vectorized
         try:
-            with errstate(np):
+            with errstate(self.loop.xp):
                 return self.loop.discretization.interpolant(
                     segment.t, segment.y, segment.K
                 )
@@ -163,7 +178,7 @@ class WindowSolver(OdeSolver):
         """Make the loop that accepts steps."""
         rtol, atol = settings.rtol, settings.atol
         discretization = self._discretize(jac, self.t, rtol, atol, time_vectorized)
-        start = (float(self.t), self.y.copy(), float(self.t_bound))
+        start = (float(self.t), copied(self.y), float(self.t_bound))
         if mesh is None:
             return self.loop_class(discretization, *start, settings)
         return FixedMeshLoop(discretization, *start, settings, mesh=mesh)
@@ -200,7 +215,7 @@ class WindowSolver(OdeSolver):
     # -- SciPy's protocol -------------------------------------------------
 
     def _step_impl(self):
-        if self._segment is None or self._position == len(self._segment.t) - 1:
+        if self._segment is None or self._position == self._segment.t.shape[0] - 1:
             try:
                 self._segment = self.next_segment()
             except IntegrationFailed as failure:
@@ -214,7 +229,7 @@ class WindowSolver(OdeSolver):
                 "after steps had been handed out. Use `time_vectorized=False`."
             )
         self._position += 1
-        self.t = self._segment.t[self._position]
+        self.t = float(self._segment.t[self._position])
         self.y = self._segment.y[:, self._position]
         return True, None
 

@@ -1,5 +1,6 @@
 """Validation of options: every message names the option and both sides."""
 
+import contextlib
 import math
 import numbers
 import time
@@ -7,6 +8,20 @@ from collections.abc import Iterable
 from warnings import warn
 
 import numpy as np
+
+from ._array_namespace import (
+    array_namespace,
+    as_numpy,
+    backend_name,
+    copied,
+    cuda_namespace,
+    device_of,
+    gather,
+    has_own_place,
+    interp,
+    is_complex,
+    like,
+)
 
 __all__ = [
     "as_args",
@@ -18,14 +33,16 @@ __all__ = [
     "as_mesh",
     "as_pair",
     "as_positive",
+    "as_state",
     "as_tolerances",
     "as_whole",
+    "placed",
     "warn_extraneous",
     "with_args",
 ]
 
-EPS = np.finfo(np.float64).eps
-TINY = np.finfo(np.float64).tiny
+EPS = float(np.finfo(np.float64).eps)
+TINY = float(np.finfo(np.float64).tiny)
 
 
 def warn_extraneous(extraneous):
@@ -67,7 +84,7 @@ def _array(name, value):
     try:
         if isinstance(value, str) or value is None:
             raise TypeError
-        return np.asarray(value, dtype=float)
+        return np.asarray(as_numpy(value), dtype=float)
     except (TypeError, ValueError):
         raise TypeError(
             f"`{name}` is expected to be a number or an array of numbers, "
@@ -146,19 +163,85 @@ def as_pair(name, value):
     return as_whole(name, pair[0]), as_whole(name, pair[1])
 
 
-def as_mesh(n_steps, mesh, t0, t_bound):
-    """Make the fixed mesh from `t0` to `t_bound`, or None."""
+def as_state(y0, device):
+    """Bring the initial state to the device asked for.
+
+    Parameters
+    ----------
+    y0 : array_like, shape (n,)
+    device : {None, "cpu", "cuda"}
+        None leaves it where it is.
+
+    Returns
+    -------
+    array or array_like
+        An array of its library, of float64 or complex128, or what NumPy can read.
+    """
+    if device is not None:
+        as_choice("device", device, ("cpu", "cuda"))
+    if device == "cpu" and has_own_place(y0):
+        raise TypeError(
+            "`device` is 'cpu', so that `y0` is expected to be an array of numpy, but "
+            f"actually is one of {backend_name(array_namespace(y0))}."
+        )
+    if device == "cuda" and not has_own_place(y0):
+        y0 = cuda_namespace().asarray(np.asarray(y0))
+    if not has_own_place(y0):
+        return y0
+    xp = array_namespace(y0)
+    if device == "cuda" and backend_name(xp) != "cupy":
+        raise TypeError(
+            "`device` is 'cuda', so that `y0` is expected to be an array of cupy or "
+            f"numpy, but actually is one of {backend_name(xp)}."
+        )
+    if y0.ndim != 1:
+        raise ValueError("`y0` must be 1-dimensional.")
+    if not xp.isdtype(y0.dtype, ("bool", "numeric")):
+        raise TypeError(f"`y0` is expected to hold numbers, but has type {y0.dtype}.")
+    y0 = xp.astype(y0, xp.complex128 if is_complex(y0) else xp.float64)
+    if not bool(xp.all(xp.isfinite(y0))):
+        raise ValueError("All components of the initial state `y0` must be finite.")
+    return y0
+
+
+def placed(name, values, y):
+    """Bring numbers of an option to where the state `y` is.
+
+    Raises
+    ------
+    TypeError
+        If they are an array of another library or on another device.
+    """
+    if not has_own_place(values):
+        return like(y, values)
+    same = type(values) is type(y) and device_of(values) == device_of(y)
+    if not same:
+        raise TypeError(
+            f"`{name}` and `y0` are expected to be arrays of one library and on one "
+            f"device, but actually are of {_place_of(values)} and {_place_of(y)}."
+        )
+    return values
+
+
+def _place_of(x):
+    return f"{backend_name(array_namespace(x))} on {device_of(x)}"
+
+
+def as_mesh(n_steps, mesh, t0, t_bound, y):
+    """Make the fixed mesh from `t0` to `t_bound`, where the state `y` is, or None."""
     if n_steps is not None and mesh is not None:
         raise ValueError("Either `n_steps` or `mesh` can be given, not both.")
+    xp = array_namespace(y)
     if n_steps is not None:
         n_steps = as_whole("n_steps", n_steps)
         if not math.isfinite(t_bound):
             raise ValueError("`n_steps` needs a finite `t_span`.")
-        return np.linspace(t0, t_bound, n_steps + 1)
+        return xp.linspace(t0, t_bound, n_steps + 1, device=device_of(y))
     if mesh is None:
         return None
-    mesh = _array("mesh", mesh).copy()
-    if mesh.ndim != 1 or len(mesh) < 2:
+    mesh = mesh if has_own_place(mesh) else _array("mesh", mesh)
+    mesh = copied(xp.astype(placed("mesh", mesh, y), xp.float64, copy=False))
+    if mesh.ndim != 1 or mesh.shape[0] < 2:
         raise ValueError(
             "`mesh` is expected to be 1-dimensional with at least two points, "
             f"but actually has shape {mesh.shape}."
@@ -168,8 +251,8 @@ def as_mesh(n_steps, mesh, t0, t_bound):
             f"`mesh` is expected to go from {t0} to {t_bound}, "
             f"but actually goes from {mesh[0]} to {mesh[-1]}."
         )
-    steps = np.diff(mesh)
-    if not (np.all(steps > 0) or np.all(steps < 0)):
+    steps = mesh[1:] - mesh[:-1]
+    if not (bool(xp.all(steps > 0)) or bool(xp.all(steps < 0))):
         raise ValueError("Values in `mesh` are not properly sorted.")
     return mesh
 
@@ -178,57 +261,65 @@ def as_guess(guess, y0, mesh):
     """Make `initial_guess` a function ``t (m,) -> (n, m)``, or None."""
     if guess is None:
         return None
-    n, dtype = y0.size, y0.dtype
     if callable(guess):
-        return lambda t: _call_guess(guess, n, dtype, t)
-    guess = np.asarray(guess)
-    if guess.dtype.kind not in "biufc":
-        raise TypeError(
-            "`initial_guess` is expected to be a callable or numbers, "
-            f"but actually is {guess!r}."
-        )
-    guess = _cast_guess(guess, dtype)
-    if not np.all(np.isfinite(guess)):
+        return lambda t: _call_guess(guess, y0, t)
+    xp, n = array_namespace(y0), y0.size
+    if not has_own_place(guess):
+        guess = np.asarray(guess)
+        if guess.dtype.kind not in "biufc":
+            raise TypeError(
+                "`initial_guess` is expected to be a callable or numbers, "
+                f"but actually is {guess!r}."
+            )
+    guess = _cast_guess(placed("initial_guess", guess, y0), y0)
+    if not bool(xp.all(xp.isfinite(guess))):
         raise ValueError("All components of `initial_guess` must be finite.")
     if guess.ndim < 2 and guess.shape in ((), (n,)):
-        column = np.broadcast_to(guess, (n,))[:, None]
-        return lambda t: np.repeat(column, len(t), axis=1)
-    if mesh is not None and guess.shape == (n, len(mesh)):
+        column = xp.broadcast_to(guess, (n,))[:, None]
+        return lambda t: xp.repeat(column, t.shape[0], axis=1)
+    if mesh is not None and guess.shape == (n, mesh.shape[0]):
         sign = 1.0 if mesh[-1] > mesh[0] else -1.0
-        return lambda t: np.stack(
-            [np.interp(sign * t, sign * mesh, row) for row in guess]
+        return lambda t: xp.stack(
+            [interp(xp, sign * t, sign * mesh, guess[i, :]) for i in range(n)]
         )
     expected = f"a number, shape ({n},)"
     if mesh is not None:
-        expected += f", shape ({n}, {len(mesh)})"
+        expected += f", shape ({n}, {mesh.shape[0]})"
     raise ValueError(
         f"`initial_guess` is expected to be a callable, {expected} or None, "
         f"but actually has shape {guess.shape}."
     )
 
 
-def _cast_guess(values, dtype):
+def _cast_guess(values, y0):
     """Bring a guess to the type of the state."""
-    if np.iscomplexobj(values) and dtype.kind != "c":
+    if is_complex(values) and not is_complex(y0):
         raise ValueError("`initial_guess` is complex, but `y0` is real.")
-    return values.astype(dtype)
+    return array_namespace(y0).astype(values, y0.dtype)
 
 
-def _call_guess(guess, n, dtype, t):
+def _call_guess(guess, y0, t):
     """Ask a callable guess all at once or one by one."""
-    try:
-        values = np.array(guess(t))
-    except Exception:
-        values = np.empty(0)
-    if values.shape != (n, len(t)):
-        values = np.stack([np.asarray(guess(float(s))) for s in t], axis=-1)
-        values = values.reshape(-1, len(t))
-    if values.shape != (n, len(t)):
+    xp, n, m = array_namespace(y0), y0.size, t.shape[0]
+    values = None
+    with contextlib.suppress(Exception):
+        values = _as_values(y0, guess(t))
+    if values is None or values.shape != (n, m):
+        values = [_as_values(y0, guess(float(t[k]))) for k in range(m)]
+        values = xp.reshape(xp.stack(values, axis=-1), (-1, m))
+    if values.shape != (n, m):
         raise ValueError(
             f"`initial_guess` return is expected to have shape ({n},), "
             f"but actually has ({values.shape[0]},)."
         )
-    return _cast_guess(values, dtype)
+    return _cast_guess(values, y0)
+
+
+def _as_values(y0, values):
+    """Array like the state of what a guess returns, real or complex."""
+    if has_own_place(values):
+        return placed("initial_guess", values, y0)
+    return gather(y0, values) if has_own_place(y0) else np.array(values)
 
 
 def as_deadline(timeout):

@@ -2,6 +2,8 @@
 
 from scipy.optimize import OptimizeResult
 
+from ._array_namespace import copied
+
 __all__ = ["Monitor"]
 
 
@@ -50,15 +52,15 @@ class Monitor:
     def update(self, solver, segment):
         """Report an accepted segment."""
         if self.bar is not None:
-            self.bar.update(abs(segment.t[-1] - self.t0) - self.bar.n)
+            self.bar.update(abs(float(segment.t[-1]) - self.t0) - self.bar.n)
         if self.callback is None:
             return
         state = OptimizeResult(
             t=float(segment.t[-1]),
-            y=segment.y[:, -1].copy(),
+            y=copied(segment.y[:, -1]),
             nsteps=solver.loop.nsteps,
             nit=solver.loop.nit,
-            window=len(segment.t) - 1,
+            window=segment.t.shape[0] - 1,
         )
         try:
             self.callback(state)

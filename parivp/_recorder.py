@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from ._array_namespace import array_namespace, as_numpy, first_true, like
+from ._array_namespace import array_namespace, first_true, has_own_place, like
 from ._dense_output import OdeSolution, join
+from ._options import placed
 
 __all__ = ["Recorder"]
 
@@ -39,7 +40,7 @@ class Recorder:
             self.ts.append(like(y, [t], array_namespace(y).float64))
             self.ys.append(y[:, None])
         else:
-            self.t_eval = like(y, self.t_eval)
+            self.t_eval = placed("t_eval", self.t_eval, y)
 
     def add(self, segment, polynomial, stop):
         """Record a segment, up to `stop` if that is not None."""
@@ -89,14 +90,18 @@ def _truncate(segment, polynomial, stop):
 
 
 def _validate(t_eval, t0, tf):
+    """Check the times at which the solution is wanted, wherever they are."""
     if t_eval is None:
         return None
-    t_eval = np.asarray(t_eval)
+    t_eval = t_eval if has_own_place(t_eval) else np.asarray(t_eval)
     if t_eval.ndim != 1:
         raise ValueError("`t_eval` must be 1-dimensional.")
-    if np.any(t_eval < min(t0, tf)) or np.any(t_eval > max(t0, tf)):
+    xp = array_namespace(t_eval)
+    outside = (t_eval < min(t0, tf)) | (t_eval > max(t0, tf))
+    if bool(xp.any(outside)):
         raise ValueError("Values in `t_eval` are not within `t_span`.")
-    d = np.diff(t_eval)
-    if (tf > t0 and np.any(d <= 0)) or (tf < t0 and np.any(d >= 0)):
+    d = t_eval[1:] - t_eval[:-1]
+    unsorted = (d <= 0) if tf > t0 else (d >= 0)
+    if tf != t0 and bool(xp.any(unsorted)):
         raise ValueError("Values in `t_eval` are not properly sorted.")
     return t_eval

@@ -212,7 +212,7 @@ class ManyPoints:
         xp, columns = self.xp, sample_columns(y)
         chosen = xp.take(_entries(values), like(t, columns), axis=1)
         finite = xp.all(xp.isfinite(chosen), axis=0)
-        columns = list(compress(columns, [bool(finite[k]) for k in range(len(columns))]))
+        columns = list(compress(columns, map(bool, finite)))
         self.time_vectorized = self.agrees(t, y, values, columns)
         return self.time_vectorized
 
@@ -289,7 +289,7 @@ def sample_columns(x):
     give themselves away where a component is largest or smallest.
     """
     xp, m = array_namespace(x), x.shape[1]
-    rows = x[:8, :]
+    rows = x[: min(8, x.shape[0]), :]
     rows = xp.real(rows) if is_complex(x) else rows
     extremes = xp.concat([xp.argmax(rows, axis=1), xp.argmin(rows, axis=1)])
     between = {0, m // 3, 2 * m // 3, m - 1}

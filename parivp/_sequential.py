@@ -122,7 +122,7 @@ def steps_on_mesh(loop, mesh):
     xp, n_points = loop.xp, mesh.shape[0]
     for start in range(0, n_points - 1, BLOCK):
         loop.check_limits()
-        ts = mesh[start : start + BLOCK + 1]
+        ts = mesh[start : min(start + BLOCK + 1, n_points)]
         ys, Ks, problem = [loop.y], [], None
         for k in range(ts.shape[0] - 1):
             try:

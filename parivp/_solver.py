@@ -425,7 +425,7 @@ class WindowLoop:
         mesh = equidistribute(mesh, wanted, most_steps=most_steps)
         graded = grade(mesh, self.h_first, LARGEST_FACTOR)
         self.n_graded = graded.shape[0] - mesh.shape[0]
-        return graded[: most_steps + 1]
+        return graded[: min(most_steps + 1, graded.shape[0])]
 
     def _resize(self, share, deviation):
         """Follow the quality of the guess with the size of the window.

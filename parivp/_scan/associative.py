@@ -4,6 +4,8 @@ Source: Blelloch, "Prefix sums and their applications", 1990; Iacob, Razavi,
 Särkkä, "A parallel-in-time Newton's method-based ODE solver", eq. (14).
 """
 
+from .._array_namespace import new_empty
+
 __all__ = ["affine_scan_associative"]
 
 
@@ -45,7 +47,7 @@ def _scan(xp, *maps):
 def _interleave(xp, even, odd):
     *batch, n_even, rows, columns = even.shape
     shape = (*batch, n_even + odd.shape[-3], rows, columns)
-    out = xp.empty(shape, dtype=even.dtype)
+    out = new_empty(even, shape)
     out[..., ::2, :, :] = even
     out[..., 1::2, :, :] = odd
     return out
