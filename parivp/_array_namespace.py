@@ -83,7 +83,7 @@ numpy_namespace = _numpy_namespace()
 
 def is_numpy_namespace(xp):
     """Whether a namespace is NumPy's."""
-    return xp is numpy_namespace
+    return xp is numpy_namespace or xp is np
 
 
 def array_namespace(*arrays):
