@@ -388,7 +388,7 @@ class ExplicitRungeKutta(Discretization):
         PiecewisePolynomial
         """
         xp, tab = self.xp, self.tableau
-        s, e = tab.n_stages, len(tab.extra_c)
+        s, e = tab.n_stages, len(self._extra_c)
         h, left = mesh[1:] - mesh[:-1], x[:, :-1]
         flat = new_empty(x, (s + 1 + e, left.size))
         K = xp.reshape(flat, (-1, *left.shape))
