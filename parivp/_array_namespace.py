@@ -34,9 +34,11 @@ __all__ = [
     "as_numpy",
     "backend_name",
     "block_size",
+    "contiguous",
     "copied",
     "cuda_namespace",
     "device_of",
+    "downloaded",
     "errstate",
     "first_true",
     "gather",
@@ -53,6 +55,7 @@ __all__ = [
     "new_zeros",
     "running_max",
     "running_sum",
+    "same_place",
     "spacing",
     "true_indices",
 ]
@@ -115,6 +118,18 @@ def as_numpy(x):
     if is_cupy_array(x):
         x = to_device(x, "cpu")  # which gives one of NumPy's
     return np.asarray(x)
+
+
+def downloaded(x):
+    """NumPy array of the same values, for a file: the one copy that is asked for."""
+    if not has_own_place(x) or is_cupy_array(x):
+        return as_numpy(x)
+    return np.from_dlpack(x, device="cpu")
+
+
+def same_place(x, y):
+    """Whether two arrays are of the same library and on the same device."""
+    return type(x) is type(y) and device_of(x) == device_of(y)
 
 
 def backend_name(xp):
@@ -211,6 +226,13 @@ def copied(x):
     if type(x) is np.ndarray:
         return x.copy()
     return array_namespace(x).asarray(x, copy=True)
+
+
+def contiguous(x):
+    """Array of the same values, in C order; itself if it is."""
+    xp = array_namespace(x)
+    # an array that is not in that order has to be copied to become flat
+    return xp.reshape(xp.reshape(x, (-1,)), x.shape)
 
 
 def gather(x, value):
