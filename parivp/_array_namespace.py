@@ -25,8 +25,8 @@ from array_api_compat import (
 )
 from array_api_compat import is_writeable_array as is_writeable
 
-# Numbers, half a gigabyte of them.
-LARGE_BLOCK = 2**26
+# Numbers, a gigabyte of them.
+LARGE_BLOCK = 2**27
 
 __all__ = [
     "add_to_diagonal",

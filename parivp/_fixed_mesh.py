@@ -10,8 +10,8 @@ import numpy as np
 
 from ._array_namespace import (
     array_namespace,
+    block_size,
     copied,
-    errstate,
     first_true,
     is_numpy_namespace,
     like,
@@ -66,7 +66,8 @@ class FixedMeshLoop(WindowLoop):
         self.max_steps = self.settings.max_steps or math.inf
         self.max_newton = self.settings.max_newton or MAX_NEWTON
         self.single_window = self.settings.window == math.inf
-        self.window = self.settings.window or min(FIRST_WINDOW, self.most_steps)
+        first = min(block_size(self.xp, FIRST_WINDOW), self.most_steps)
+        self.window = self.settings.window or first
         self.largest = self.window
         self.guess = self.settings.initial_guess
         self.easy = True  # whether the predictor may take the times of the mesh
@@ -102,8 +103,7 @@ class FixedMeshLoop(WindowLoop):
             stop = int(min(self.index + self.window, self.n_points - 1))
             mesh = self.mesh[self.index : stop + 1]
             if self.parallel():
-                with errstate(self.xp):
-                    segment = self._advance_on(mesh)
+                segment = self.attempt(self._advance_on, mesh)
                 if segment is not None:
                     yield segment
             else:
@@ -148,6 +148,7 @@ class FixedMeshLoop(WindowLoop):
             self.discretization.check_jacobian(self.t, self.y)
             return self._shrink()
         if n == mesh.shape[0] - 1:
+            self.largest = min(self.largest, max(self.most_steps, self.window))
             self.window = min(2 * self.window, self.largest)
         else:
             self.window = max(n, SMALLEST_WINDOW)

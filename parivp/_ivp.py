@@ -50,7 +50,8 @@ def solve_ivp(
         Interval of integration (t0, tf); tf may be smaller than t0, or
         infinite.
     y0 : array_like, shape (n,)
-        Initial state, real or complex.
+        Initial state, real or complex. For a CuPy array everything is computed
+        with CuPy and on its device, and the result holds CuPy arrays.
     method : str or OdeSolver, optional
         "ScanNewton" (default), explicit, see `ScanNewton`;
         "ScanNewtonImplicit", for stiff problems, see `ScanNewtonImplicit`;
@@ -74,7 +75,7 @@ def solve_ivp(
         ``rtol``, ``atol``, ``first_step``, ``max_step``, ``jac``,
         ``time_vectorized``, ``tableau``, ``n_steps``, ``mesh``,
         ``initial_guess``, ``window``, ``newton_tol``, ``max_newton``,
-        ``max_steps``, ``timeout``, and those that only one of them has; and two
+        ``max_steps``, ``timeout``, ``device``, and those that only one of them has; and two
         of this function. ``callback(state)`` is called after each accepted
         window or block of single steps; ``state`` has the attributes ``t``,
         ``y``, ``nsteps``, ``nit`` and ``window`` (number of steps just
@@ -95,7 +96,9 @@ def solve_ivp(
     TypeError
         If an argument is not of the kind expected.
     ImportError
-        If `progress` is asked for without tqdm.
+        If `progress` is asked for without tqdm, or ``device="cuda"`` without CuPy.
+    RuntimeError
+        If ``device="cuda"`` is asked for without a device.
 
     Notes
     -----

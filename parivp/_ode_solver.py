@@ -149,6 +149,11 @@ class WindowSolver(OdeSolver):
                 "Allow more, or loosen the tolerances. "
                 f"{self.loop.discretization.advice}".strip()
             ) from None
+        except MemoryError as error:
+            raise IntegrationFailed(
+                f"There is not enough memory for the steps at t = {self.loop.t:.15g}: "
+                f"{error}"
+            ) from error
         finally:
             self._count()
 
@@ -165,7 +170,7 @@ class WindowSolver(OdeSolver):
         deadline, self._rhs.deadline = self._rhs.deadline, None
         broadcast = self._rhs.time_vectorized
         try:
-            with errstate(self.loop.xp):
+            with errstate(self._rhs.xp):
                 return self.loop.discretization.interpolant(
                     segment.t, segment.y, segment.K
                 )

@@ -246,7 +246,9 @@ def as_mesh(n_steps, mesh, t0, t_bound, y):
         n_steps = as_whole("n_steps", n_steps)
         if not math.isfinite(t_bound):
             raise ValueError("`n_steps` needs a finite `t_span`.")
-        return xp.linspace(t0, t_bound, n_steps + 1, device=device_of(y))
+        mesh = xp.linspace(t0, t_bound, n_steps + 1, device=device_of(y))
+        mesh[-1] = t_bound  # to the last digit, whatever the library
+        return mesh
     if mesh is None:
         return None
     mesh = mesh if has_own_place(mesh) else _array("mesh", mesh)

@@ -73,7 +73,8 @@ class ParODE(ImplicitSolver):
     t0 : float
         Initial time.
     y0 : array_like, shape (n,)
-        Initial state, real or complex. A complex `fun` is taken to be
+        Initial state, real or complex; for a CuPy array everything is computed
+        with CuPy and on its device. A complex `fun` is taken to be
         analytic.
     t_bound : float
         Time at which the integration ends; may be infinite.
@@ -113,6 +114,9 @@ class ParODE(ImplicitSolver):
         Largest number of windows. Default is 10 million, none on a fixed mesh.
     timeout : float, optional
         Time allowed, in seconds; the clock is read before calls of `fun`.
+    device : {"cpu", "cuda"} or None, optional
+        "cuda" moves `y0` to a GPU, with CuPy, and solves there. None (default)
+        solves where `y0` is.
     jac_sparsity : array_like, sparse matrix or None, optional
         Pattern of the Jacobian, shape (n, n), as for `ScanNewtonImplicit`.
     n_basis : (int, int), optional

@@ -141,6 +141,8 @@ class ManyPoints:
             return out
         try:
             self._broadcast(t, y, out)
+        except MemoryError:
+            raise  # fewer points may fit
         except Exception:
             n_raised = self._loop(t, y, out)
             if n_raised == 0 or self.time_vectorized is None:
@@ -157,7 +159,7 @@ class ManyPoints:
 
     def agrees(self, t, y, values, columns):
         """Whether the `columns` of broadcast `values` equal single calls."""
-        if self.n_entries == 0 or not columns:
+        if self.n_entries == 0 or len(columns) == 0:
             return True
         xp, m = self.xp, len(columns)
         chosen = like(t, columns)

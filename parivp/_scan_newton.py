@@ -32,7 +32,8 @@ class ScanNewton(WindowSolver):
     t0 : float
         Initial time.
     y0 : array_like, shape (n,)
-        Initial state, real or complex.
+        Initial state, real or complex; for a CuPy array everything is computed
+        with CuPy and on its device.
     t_bound : float
         Time at which the integration ends; may be infinite.
     first_step : float or None, optional
@@ -78,6 +79,9 @@ class ScanNewton(WindowSolver):
         Largest number of steps. Default is 10 million, none on a fixed mesh.
     timeout : float, optional
         Time allowed, in seconds; the clock is read before calls of `fun`.
+    device : {"cpu", "cuda"} or None, optional
+        "cuda" moves `y0` to a GPU, with CuPy, and solves there. None (default)
+        solves where `y0` is.
     **extraneous
         Options of other methods; a warning names them.
 

@@ -15,7 +15,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ._array_namespace import array_namespace, copied, errstate, like, new_arange
+from ._array_namespace import array_namespace, block_size, copied, errstate, like, new_arange
 from ._mesh import equidistribute, grade, prefix_below, smooth
 from ._newton import newton
 from ._predictor import predict
@@ -109,7 +109,7 @@ class WindowLoop:
         self.direction = 1.0 if self.t_bound >= self.t else -1.0
         self.xp = array_namespace(self.y)
         storage = max(1, self.discretization.step_storage(self.y))
-        self.most_steps = max(2, STAGE_STORAGE // storage)
+        self.most_steps = max(2, block_size(self.xp, STAGE_STORAGE) // storage)
         self.window = self.settings.window or FIRST_WINDOW
         self.max_steps = self.settings.max_steps or MAX_STEPS
         self.suspect = False  # whether steps were accepted before `fun` was found out
@@ -143,12 +143,25 @@ class WindowLoop:
         while self.t != self.t_bound:
             self.check_limits()
             if self.parallel():
-                with errstate(self.xp):
-                    segment = self._advance()
+                segment = self.attempt(self._advance)
                 if segment is not None:
                     yield segment
             else:
                 yield from self._single_steps()
+
+    def attempt(self, advance, *args):
+        """Try a window; one that does not fit into memory is tried shorter next."""
+        try:
+            with errstate(self.xp):
+                return advance(*args)
+        except MemoryError:
+            if self.settings.window == math.inf:
+                raise  # what was asked for is one window
+            self.most_steps = max(1, int(min(self.window, self.most_steps)) // 4)
+            self.window, self.trial = self.most_steps, None
+            if self.window < SMALLEST_WINDOW:
+                self._give_up()
+            return None
 
     def _single_steps(self):
         """Take steps one by one for a while, then try windows again.

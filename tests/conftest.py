@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from array_libraries import LIBRARIES, find_library
 from hypothesis import HealthCheck, settings
 
 import parivp
@@ -60,3 +61,9 @@ def pytest_collection_modifyitems(config, items):
 def method(request):
     """Name of a method of parivp."""
     return request.param
+
+
+@pytest.fixture(params=LIBRARIES)
+def library(request):
+    """A library besides NumPy, with a device."""
+    return find_library(request.param)

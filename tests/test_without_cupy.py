@@ -31,6 +31,12 @@ except ValueError as error:
     assert "cupy" in str(error)
 else:
     raise AssertionError("NumPy arrays on a GPU")
+try:
+    parivp.solve_ivp(lambda t, y: -y, (0, 1), [1.0], device="cuda")
+except ImportError as error:
+    assert "parivp[cuda13x]" in str(error)
+else:
+    raise AssertionError("a GPU without CuPy")
 assert "cupy" not in sys.modules
 """
 
