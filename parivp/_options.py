@@ -228,7 +228,8 @@ def placed(name, values, y, like_what="y0"):
     if not same_place(values, y):
         raise TypeError(
             f"`{name}` and `{like_what}` are expected to be arrays of one library and "
-            f"on one device, but actually are of {_place_of(values)} and {_place_of(y)}."
+            f"on one device, but actually are of {_place_of(values)} and "
+            f"{_place_of(y)}."
         )
     return values
 

@@ -4,6 +4,7 @@ import inspect
 
 import numpy as np
 
+from ._array_namespace import copied
 from ._fitted_maps import FittedMaps
 from ._implicit_solver import ImplicitSolver
 from ._options import as_choice, as_pair, warn_extraneous
@@ -227,7 +228,7 @@ class ParODE(ImplicitSolver):
         return RegressionLoop(
             FixedPointMethod(self._rhs),
             float(self.t),
-            self.y.copy(),
+            copied(self.y),
             float(self.t_bound),
             settings,
             self._regression,
