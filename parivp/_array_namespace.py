@@ -229,10 +229,13 @@ def copied(x):
 
 
 def contiguous(x):
-    """Array of the same values, in C order; itself if it is."""
+    """Array of the same values, in the order of its axes in memory."""
+    if type(x) is np.ndarray:
+        return np.ascontiguousarray(x)
     xp = array_namespace(x)
-    # an array that is not in that order has to be copied to become flat
-    return xp.reshape(xp.reshape(x, (-1,)), x.shape)
+    if is_cupy_namespace(xp):
+        return xp.ascontiguousarray(x)
+    return xp.asarray(x, copy=True)
 
 
 def gather(x, value):
@@ -344,11 +347,14 @@ def spacing(xp, x):
 
 
 def add_to_diagonal(xp, matrices, value):
-    """Add a number to the diagonals of square matrices (..., n, n), in place."""
+    """Add to the diagonals of square matrices (..., n, n), in place.
+
+    `value` is a float, or an array (..., n) of one number for each entry.
+    """
     n = matrices.shape[-1]
     if is_numpy_namespace(xp):
         index = np.arange(n)
         matrices[..., index, index] += value
         return
-    for i in range(n):
-        matrices[..., i, i] += value
+    identity = xp.eye(n, dtype=matrices.dtype, device=device_of(matrices))
+    matrices += (value if isinstance(value, float) else value[..., None]) * identity

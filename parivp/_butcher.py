@@ -8,6 +8,8 @@ from itertools import chain, combinations_with_replacement, product
 
 import numpy as np
 
+from ._array_namespace import like
+
 __all__ = ["ButcherTableau", "elementary_weights"]
 
 # There are 37 trees up to this order, and 200 up to order 8.
@@ -79,6 +81,27 @@ class ButcherTableau:
     def adaptive(self):
         """Whether the tableau has an error estimate."""
         return False
+
+    def on(self, example):
+        """Return the tableau with its coefficients where the array `example` is."""
+        if type(example) is np.ndarray:
+            return self
+        return _Placed(self, example)
+
+
+class _Placed:
+    """A tableau whose arrays are brought to a device when they are first used."""
+
+    def __init__(self, tableau, example):
+        self._tableau = tableau
+        self._example = example
+
+    def __getattr__(self, name):
+        value = getattr(self._tableau, name)
+        if isinstance(value, np.ndarray):
+            value = like(self._example, value)
+        setattr(self, name, value)
+        return value
 
 
 def elementary_weights(a, order):

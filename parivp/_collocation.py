@@ -7,7 +7,14 @@ The unknowns of a step are its stages and its end, (n, p, N): components, stages
 import numpy as np
 from scipy.integrate import LSODA, Radau
 
-from ._array_namespace import is_complex
+from ._array_namespace import (
+    contiguous,
+    copied,
+    is_complex,
+    is_numpy_namespace,
+    like,
+    new_empty,
+)
 from ._dense_output import PiecewisePolynomial
 from ._discretization import TINY, Discretization
 from ._jacobian import DifferencedJacobian
@@ -63,7 +70,8 @@ class Collocation(Discretization):
         self.jacobian = jac or DifferencedJacobian(rhs, self.atol, structure)
         self._alone = None
         self._last_grid = None, None, None
-        self._signs = (-1.0) ** np.arange(tableau.n_stages)  # Legendre's at the start
+        signs = (-1.0) ** np.arange(tableau.n_stages)  # Legendre's at the start
+        self._signs = like(rhs.example, signs)
         self.nlu = 0
 
     @property
@@ -86,71 +94,80 @@ class Collocation(Discretization):
 
     def unknowns(self, mesh, guess):
         """Guess for the unknowns of all steps, shape (n, p, N)."""
-        times, _ = self._grid(mesh)
+        xp, (times, _) = self.xp, self._grid(mesh)
         if not self.tableau.stiffly_accurate:
-            times = np.concatenate([times, mesh[None, 1:]])
+            times = xp.concat([times, mesh[None, 1:]])
         p, n_steps = times.shape
-        Y = guess(times.T.ravel()).reshape(-1, n_steps, p)  # in the order of time
-        return np.ascontiguousarray(Y.transpose(0, 2, 1))
+        Y = guess(xp.reshape(times.T, (-1,)))  # in the order of time
+        return contiguous(xp.permute_dims(xp.reshape(Y, (-1, n_steps, p)), (0, 2, 1)))
 
     def residual(self, mesh, left, Y):
         """Residual (n, p, N), and ``f`` at the stages (n, s, N)."""
-        tab = self.tableau
-        s, X = tab.n_stages, Y[:, : tab.n_stages]
+        tab, s = self.tableau, self.tableau.n_stages
+        X, left = Y[:, :s, :], left[:, None, :]
         times, h = self._grid(mesh)
         F = self._values(times, X)
-        residual = np.empty_like(Y)
-        np.matmul(tab.a, F, out=residual[:, :s])
-        residual[:, :s] *= h
-        residual[:, :s] += left[:, None]
-        residual[:, :s] -= X
+        residual = tab.a @ F
+        residual *= h
+        residual += left
+        residual -= X
         if Y.shape[1] > s:
-            residual[:, s] = left - Y[:, s]
-            residual[:, s] += np.tensordot(tab.end_weights, X - left[:, None], (0, 1))
+            end = left - Y[:, s:, :] + (tab.end_weights @ (X - left))[:, None, :]
+            residual = self.xp.concat([residual, end], axis=1)
         return residual, F
 
     def linearize(self, mesh, left, Y):
         """Residual, ``f`` at the stages, and the linear system of all stages."""
         residual, F = self.residual(mesh, left, Y)
-        n, s = len(Y), self.tableau.n_stages
-        (times, h), X = self._grid(mesh), Y[:, :s]
+        n, s = Y.shape[0], self.tableau.n_stages
+        times, h = self._grid(mesh)
         if n * s <= LARGEST_CONDENSED:
-            self.nlu += len(h)
-            J = self.jacobian(times.ravel(), X.reshape(n, -1), F.reshape(n, -1))
-            J = J.reshape(n, n, s, -1)
+            self.nlu += h.shape[0]
+            J = self.stage_jacobians(times, Y[:, :s, :], F)
             return residual, F, CondensedStages(self.tableau, h, J)
         k = s // 2
-        J = self.jacobian(times[k], X[:, k], F[:, k])
+        J = self.jacobian(times[k, :], Y[:, k, :], F[:, k, :])
         return residual, F, self.frozen(h, J)
+
+    def stage_jacobians(self, times, X, F):
+        """Jacobians at all stages, shape (n, n, s, N)."""
+        xp, (n, s, n_steps) = self.xp, X.shape
+        points = [xp.reshape(values, (n, -1)) for values in (X, F)]
+        J = self.jacobian(xp.reshape(times, (-1,)), *points)
+        return xp.reshape(J, (n, n, s, n_steps))
 
     def frozen(self, h, J):
         """Make the linear system with one Jacobian for each step."""
-        self.nlu += len(h)
-        large = self.structure is not None or len(J) > LARGEST_TRANSFORMED
-        system = FactorizedStages if large else TransformedStages
+        self.nlu += h.shape[0]
+        factorized = self.structure is not None
+        if not factorized and is_numpy_namespace(self.xp):  # as only these can be
+            factorized = J.shape[0] > LARGEST_TRANSFORMED
+        system = FactorizedStages if factorized else TransformedStages
         return system(self.tableau, h, J)
 
     def reach(self, x, Y, residual):
         """How far every component goes in the guess, (n, 1), nowhere zero."""
-        reach = np.max(np.abs(x), axis=1)
-        reach = np.maximum(reach, np.max(np.abs(Y), axis=(1, 2)))
-        return np.maximum(reach, max(1e-3 * np.max(reach), TINY))[:, None]
+        xp = self.xp
+        reach = xp.max(xp.abs(x), axis=1)
+        reach = xp.maximum(reach, xp.max(xp.abs(Y), axis=(1, 2)))
+        return xp.maximum(reach, 1e-3 * xp.max(reach) + TINY)[:, None]
 
     def sample(self, result):
         """Return times, states and values of `fun`, of the last iterate but one."""
         k = self.tableau.n_stages - 1
         times, _ = self._grid(result.mesh)
-        return times[k], result.at[1][:, k], result.F[:, k]
+        return times[k, :], result.at[1][:, k, :], result.F[:, k, :]
 
     def repeats(self, guess, k):
         """Whether single calls of `fun` give the values at the stages of step `k`."""
-        mesh, _, Y, _, F = guess
-        times = self._grid(mesh)[0][:, k]
+        xp, (mesh, _, Y, _, F) = self.xp, guess
+        times, known = self._grid(mesh)[0], F[:, :, k]
         values = [
-            self.rhs.single(float(t), Y[:, i, k].copy()) for i, t in enumerate(times)
+            self.rhs.single(float(times[i, k]), copied(Y[:, i, k]))
+            for i in range(self.tableau.n_stages)
         ]
-        difference = np.abs(np.stack(values, axis=1) - F[:, :, k])
-        return bool(np.all(difference <= 1e-6 * np.max(np.abs(F[:, :, k]))))
+        difference = xp.abs(xp.stack(values, axis=1) - known)
+        return bool(xp.all(difference <= 1e-6 * xp.max(xp.abs(known))))
 
     def stages(self, result):
         """``h f`` at the stages of a solved window, shape (n, s, N)."""
@@ -158,21 +175,23 @@ class Collocation(Discretization):
         if not self.tableau.invertible:
             return self._grid(result.mesh)[1] * result.F
         # not from f, which amplifies what Newton's method has left by h J
-        return np.matmul(self.tableau.inverse, result.Y[:, :s] - left[:, None])
+        return self.tableau.inverse @ (result.Y[:, :s, :] - left[:, None, :])
 
     def _grid(self, mesh):
         """Return times of the stages (s, N), none beyond the end, and steps (N,)."""
         if mesh is not self._last_grid[0]:
             c, h = self.tableau.c, mesh[1:] - mesh[:-1]
             times = mesh[:-1] + c[:, None] * h
-            times[c == 1.0] = mesh[1:]
+            if self.tableau.stiffly_accurate:
+                times[-1, :] = mesh[1:]
             self._last_grid = mesh, times, h
         return self._last_grid[1:]
 
     def _values(self, times, X):
         """Values of `fun` at the stages, shape (n, s, N)."""
-        n = len(X)
-        return self.rhs(times.ravel(), X.reshape(n, -1)).reshape(X.shape)
+        xp = self.xp
+        points = xp.reshape(X, (X.shape[0], -1))
+        return xp.reshape(self.rhs(xp.reshape(times, (-1,)), points), X.shape)
 
     # -- one step alone -----------------------------------------------------
 
@@ -218,24 +237,24 @@ class Collocation(Discretization):
         `slope` (n,) for the first step; on smooth solutions by about twice the
         first missing coefficient.
         """
-        s = self.tableau.n_stages
+        xp, s = self.xp, self.tableau.n_stages
         scale = self.scale(x, x_new)
-        modes = np.matmul(self.tableau.modes, K)
-        last = modes[:, max(0, s - 3) :] / scale[:, None]
-        norms = _rms(last) + TINY
-        decay = (norms[1:] / norms[:-1]).max(axis=0)
-        decay = np.minimum(np.maximum(decay, SMALLEST_DECAY), 1.0)
-        error = norms[-1] * decay / (2 * s)
-        before = np.empty_like(x)
-        before[:, 1:] = modes[:, :, :-1].sum(axis=1) / h[:-1]
-        start = np.matmul(self._signs, modes)
+        modes = self.tableau.modes @ K
+        last = modes[:, max(0, s - 3) :, :] / scale[:, None, :]
+        norms = _rms(xp, last) + TINY
+        decay = xp.max(norms[1:, :] / norms[:-1, :], axis=0)
+        decay = xp.minimum(xp.maximum(decay, SMALLEST_DECAY), 1.0)
+        error = norms[-1, :] * decay / (2 * s)
+        start = self._signs @ modes
+        before = new_empty(x, x.shape)
+        before[:, 1:] = xp.sum(modes[:, :, :-1], axis=1) / h[:-1]
         before[:, 0] = start[:, 0] / h[0] if slope is None else slope
-        kink = _rms((start - h * before) / scale) / (8 * s)
-        return np.maximum(error, kink)
+        kink = _rms(xp, (start - h * before) / scale) / (8 * s)
+        return xp.maximum(error, kink)
 
     def end_slope(self, h, K):
         """Return the derivative at the end of the last step, shape (n,)."""
-        return np.sum(self.tableau.modes @ K[:, :, -1].T, axis=0) / h
+        return self.xp.sum(self.tableau.modes @ K[:, :, -1].T, axis=0) / h
 
     def interpolant(self, mesh, x, K):
         """Dense output: the collocation polynomials.
@@ -251,10 +270,10 @@ class Collocation(Discretization):
         -------
         PiecewisePolynomial
         """
-        bubble = np.matmul(self.tableau.bubble, K).transpose(1, 0, 2)
-        return PiecewisePolynomial(mesh, x, np.ascontiguousarray(bubble))
+        bubble = self.xp.permute_dims(self.tableau.bubble @ K, (1, 0, 2))
+        return PiecewisePolynomial(mesh, x, contiguous(bubble))
 
 
-def _rms(values):
+def _rms(xp, values):
     """Root mean square over the components, the first axis."""
-    return np.sqrt((np.abs(values) ** 2).sum(axis=0) / len(values))
+    return xp.sqrt(xp.sum(xp.abs(values) ** 2, axis=0) / values.shape[0])

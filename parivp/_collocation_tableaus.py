@@ -83,6 +83,11 @@ class CollocationTableau(ButcherTableau):
         return self.b @ self.inverse
 
     @cached_property
+    def start_weight(self):
+        """Weight of the state before the step in that after it."""
+        return float(1 - self.end_weights.sum())
+
+    @cached_property
     def modes(self):
         """Legendre coefficients of a polynomial from its values at the nodes."""
         return np.linalg.inv(_legendre_values(self.c, self.n_stages))
@@ -105,9 +110,9 @@ class CollocationTableau(ButcherTableau):
 
     @cached_property
     def eigen(self):
-        """Eigenvalues of `a`, eigenvectors and their inverse."""
+        """Eigenvalues of `a`, eigenvectors, their inverse, and what they end in."""
         values, vectors = np.linalg.eig(self.a)
-        return values, vectors, np.linalg.inv(vectors)
+        return values, vectors, np.linalg.inv(vectors), self.end_weights @ vectors
 
 
 def _legendre_values(c, s):

@@ -88,7 +88,7 @@ class Discretization:
     advice = "If the problem is stiff, use 'ScanNewtonImplicit'."
 
     def __init__(self, tableau, rhs, jac, rtol, atol):
-        self.tableau = tableau
+        self.tableau = tableau.on(rhs.example)
         self.rhs = rhs
         self.jac = jac
         self.xp = rhs.xp
@@ -136,9 +136,8 @@ class ExplicitRungeKutta(Discretization):
         c, weights = np.append(tableau.c, 1.0), tableau.error_weights
         weights = weights if tableau.error_uses_end else weights[:, :-1]
         self._c, self._at_end = like(rhs.example, c[:, None]), np.flatnonzero(c == 1.0)
-        rows = [tableau.a[i, :i] for i in range(tableau.n_stages)]
-        self._a = [like(rhs.example, row) for row in rows]
-        self._b = like(rhs.example, tableau.b)
+        self._a = [self.tableau.a[i, :i] for i in range(tableau.n_stages)]
+        self._b, self._extra_c = self.tableau.b, tableau.extra_c.tolist()
         self._error_weights = like(rhs.example, weights)
 
     def step_storage(self, y):
@@ -398,11 +397,11 @@ class ExplicitRungeKutta(Discretization):
         if not self.rhs.confirmed(mesh[1:], x[:, 1:], K[s, ...]):
             return self.interpolant(mesh, x)
         for i in range(s + 1, s + 1 + e):
-            row = like(x, tab.extra_a[i - s - 1, :i])
+            row = tab.extra_a[i - s - 1, :i]
             increment = xp.reshape(row @ flat[:i, :], left.shape)
-            t = mesh[:-1] + float(tab.extra_c[i - s - 1]) * h
+            t = mesh[:-1] + self._extra_c[i - s - 1] * h
             self.rhs(t, left + h * increment, K[i, ...])
-        bubble = xp.reshape(like(x, tab.bubble) @ flat, (-1, *left.shape))
+        bubble = xp.reshape(tab.bubble @ flat, (-1, *left.shape))
         return PiecewisePolynomial(mesh, x, h * bubble)
 
 

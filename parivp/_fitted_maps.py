@@ -12,10 +12,10 @@ it has at the step's left end; that is the centre of the next fit.
 
 import numpy as np
 
-from ._array_namespace import array_namespace
+from ._array_namespace import add_to_diagonal, array_namespace, like
 from ._collocation import Collocation
 from ._scan import affine_scan
-from ._stage_systems import CondensedStages, apply, invert, solve
+from ._stage_systems import CondensedStages, apply, before, invert, solve
 
 __all__ = ["FittedMaps"]
 
@@ -68,11 +68,11 @@ class FittedMaps(Collocation):
         if n_steps == 1 or n * s > LARGEST_FITTED:
             return super().linearize(mesh, left, Y)
         residual, F = self.residual(mesh, left, Y)
-        times, h = self._grid(mesh)
+        xp, (times, h) = self.xp, self._grid(mesh)
         self.nlu += n_steps
-        J = self.jacobian(times.ravel(), Y.reshape(n, -1), F.reshape(n, -1))
-        J = J.reshape(n, n, s, -1)
-        contraction = np.max(np.abs(h) * np.max(np.sum(np.abs(J), axis=1), axis=(0, 1)))
+        J = self.stage_jacobians(times, Y, F)
+        norms = xp.max(xp.sum(xp.abs(J), axis=1), axis=(0, 1))
+        contraction = float(xp.max(xp.abs(h) * norms))
         system = MapSystem if contraction < MOST_CONTRACTION else CondensedStages
         return residual, F, system(self.tableau, h, J)
 
@@ -117,10 +117,9 @@ class MapSystem:
             self.maps = self._fit(xp)
         slopes, inverses, whole = self.maps
         r = xp.permute_dims(residual, (2, 1, 0))
-        moved = xp.asarray(self.tableau.a) @ apply(slopes, r)  # a(0) - a(c_i)
+        moved = self.tableau.a @ apply(slopes, r)  # a(0) - a(c_i)
         u = affine_scan(whole, moved[:, -1, :] + r[:, -1, :])
-        before = xp.concat([xp.zeros_like(u[:1, :]), u[:-1, :]])
-        moved = moved + apply(whole, before)[:, None, :]
+        moved = moved + apply(whole, before(u))[:, None, :]
         return xp.permute_dims(r + apply(inverses, moved), (2, 1, 0))
 
     def _fit(self, xp):
@@ -139,14 +138,14 @@ class MapSystem:
         b, a = self.tableau.b, self.tableau.a
         hJ = xp.permute_dims(self.h * self.jacobians, (3, 2, 0, 1))
         # A(c_i) = I + sum_j (b_j - a_ij) h A(c_j) J_j, transposed
-        weights = xp.asarray((a - b)[:, None, :, None])
+        weights = (a - b)[:, None, :, None]
         transposed = xp.permute_dims(hJ, (0, 3, 1, 2))[:, None, :, :, :]
         matrices = xp.reshape(weights * transposed, (n_steps, s * n, s * n))
-        matrices = matrices + xp.eye(s * n)
-        columns = xp.tile(xp.eye(n, dtype=hJ.dtype), (s, 1))
+        add_to_diagonal(xp, matrices, 1.0)
+        columns = like(matrices, np.tile(np.eye(n), (s, 1)))
         columns = xp.broadcast_to(columns, (n_steps, s * n, n))
         A = xp.reshape(solve(matrices, columns), (n_steps, s, n, n))
         A = xp.matrix_transpose(A)
         slopes = A @ hJ
-        whole = xp.eye(n) + xp.sum(xp.asarray(b[:, None, None]) * slopes, axis=1)
+        whole = like(slopes, np.eye(n)) + xp.sum(b[:, None, None] * slopes, axis=1)
         return slopes, invert(A), whole

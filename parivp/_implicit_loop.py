@@ -2,8 +2,6 @@
 
 import math
 
-import numpy as np
-
 from ._mesh import smooth
 from ._newton import newton
 from ._predictor import Trajectory
@@ -69,17 +67,19 @@ class ImplicitLoop(WindowLoop):
         self.record(result)
         if result.n_converged == 0:
             return None, None, None
-        self.rough_quality = result.n_converged / (len(mesh) - 1), result.deviation
+        n_steps = mesh.shape[0] - 1
+        self.rough_quality = result.n_converged / n_steps, result.deviation
         result.cut(result.n_converged)
         mesh, x, K = result.mesh, result.x, disc.stages(result)
         steps = mesh[1:] - mesh[:-1]
         error = disc.error_norm(steps, K, x[:, :-1], x[:, 1:], self.slope)
-        h = np.abs(steps)
+        xp, h = self.xp, self.xp.abs(steps)
         pieces = h / self._wanted(h, error)
-        used = np.searchsorted(self.direction * guess.t, self.direction * mesh[-1])
-        self.ratio = used / np.sum(pieces * rough**disc.error_exponent)
-        few = len(h) <= GOOD_EXCESS * pieces.sum() + 1 + self.n_graded
-        if few and error.max() <= 1:
+        needed = float(xp.sum(pieces))
+        used = guess.steps_between(self.t, mesh[-1])
+        self.ratio = used / (needed * rough**disc.error_exponent)
+        few = h.shape[0] <= GOOD_EXCESS * needed + 1 + self.n_graded
+        if few and float(xp.max(error)) <= 1:
             return mesh, result.Y, None
         mesh = self._remesh(mesh, h / smooth(pieces))
         return mesh, self._guessed(mesh, disc.interpolant(result.mesh, x, K))[1], None

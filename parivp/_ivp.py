@@ -75,8 +75,8 @@ def solve_ivp(
         ``rtol``, ``atol``, ``first_step``, ``max_step``, ``jac``,
         ``time_vectorized``, ``tableau``, ``n_steps``, ``mesh``,
         ``initial_guess``, ``window``, ``newton_tol``, ``max_newton``,
-        ``max_steps``, ``timeout``, ``device``, and those that only one of them has; and two
-        of this function. ``callback(state)`` is called after each accepted
+        ``max_steps``, ``timeout``, ``device``, and those that only one of them has;
+        and two of this function. ``callback(state)`` is called after each accepted
         window or block of single steps; ``state`` has the attributes ``t``,
         ``y``, ``nsteps``, ``nit`` and ``window`` (number of steps just
         accepted), and raising StopIteration ends the integration.

@@ -5,7 +5,15 @@ from dataclasses import replace
 import numpy as np
 from scipy.sparse import issparse
 
-from ._array_namespace import array_namespace, like
+from ._array_namespace import (
+    add_to_diagonal,
+    array_namespace,
+    block_size,
+    has_own_place,
+    is_complex,
+    like,
+)
+from ._options import placed
 from ._rhs import ManyPoints
 
 __all__ = [
@@ -33,7 +41,8 @@ class ConstantJacobian:
 
     def __call__(self, t, y, f=None):
         """Return the matrix for every point, shape (n, n, m)."""
-        return np.broadcast_to(self.matrix[:, :, None], (*self.matrix.shape, len(t)))
+        xp, shape = array_namespace(self.matrix), self.matrix.shape
+        return xp.broadcast_to(self.matrix[:, :, None], (*shape, t.shape[0]))
 
     strict = __call__
 
@@ -131,43 +140,54 @@ class DifferencedJacobian:
         -------
         ndarray, shape (n, n, m), or BandedJacobians
         """
-        n, m = y.shape
+        xp, (n, m) = array_namespace(y), y.shape
         self.njev += m
         f = self.rhs(t, y) if f is None else f
-        eps = np.maximum(increments(y), SQRT_EPS * self.threshold)
-        groups = np.arange(n) if self.structure is None else self.structure.groups
-        block = max(16, CACHED // (n * (groups.max(initial=0) + 1)))
+        eps = xp.maximum(increments(y), SQRT_EPS * self.threshold)
+        n_groups = n if self.structure is None else int(self.structure.groups.max()) + 1
+        block = max(16, block_size(xp, CACHED) // (n * n_groups))
+        ends = [*range(block, m, block), m]
         parts = [
-            self._block(groups, t[part], y[:, part], f[:, part], eps[:, part])
-            for part in (slice(k, k + block) for k in range(0, m, block))
+            self._block(n_groups, t[part], y[:, part], f[:, part], eps[:, part])
+            for part in map(slice, [0, *ends[:-1]], ends)
         ]
-        values = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
+        values = parts[0] if len(parts) == 1 else xp.concat(parts, axis=-1)
         return values if self.structure is None else self.structure.from_entries(values)
 
-    def _block(self, groups, t, y, f, eps):
+    def _block(self, n_groups, t, y, f, eps):
         """Differences in one direction for each group, all from one call."""
-        values, used = self._forward(groups, t, y, f, eps)
-        if not np.isfinite(values).all() and np.isfinite(f).all():
+        xp, structure = array_namespace(y), self.structure
+        values, used = self._forward(n_groups, t, y, f, eps)
+        finite = xp.isfinite(values)
+        if not bool(xp.all(finite)) and bool(xp.all(xp.isfinite(f))):
             # at the edge of the domain the other side may be inside
-            back, used_back = self._forward(groups, t, y, f, -eps)
-            outside = ~np.isfinite(values).all(axis=0)
-            values = np.where(outside, back, values)
-            used = np.where(outside[groups], used_back, used)
-        if self.structure is None:
+            back, used_back = self._forward(n_groups, t, y, f, -eps)
+            outside = ~xp.all(finite, axis=0)
+            values = xp.where(outside, back, values)
+            outside = outside if structure is None else outside[structure.groups]
+            used = xp.where(outside, used_back, used)
+        if structure is None:
             return values / used
-        rows, columns = self.structure.rows, self.structure.columns
-        return values[rows, groups[columns]] / used[columns]
+        rows, columns = structure.rows, structure.columns
+        return values[rows, structure.groups[columns]] / used[columns]
 
-    def _forward(self, groups, t, y, f, eps):
+    def _forward(self, n_groups, t, y, f, eps):
         """Return changes (n, n_groups, m) and what rounding left of the increments."""
-        n, m = y.shape
-        n_groups = groups.max(initial=0) + 1
-        copies = np.repeat(y[:, None], n_groups, axis=1)
-        j = np.arange(n)
-        copies[j, groups] += eps
-        used = (copies[j, groups] - y).real
-        values = self.rhs(np.concatenate([t] * n_groups), copies.reshape(n, -1))
-        return values.reshape(n, n_groups, m) - f[:, None], used
+        xp, (n, m) = array_namespace(y), y.shape
+        copies = xp.repeat(y[:, None, :], n_groups, axis=1)
+        if self.structure is None:
+            matrices = xp.moveaxis(copies, -1, 0)
+            add_to_diagonal(xp, matrices, eps.T)
+            moved = xp.linalg.diagonal(matrices).T
+        else:
+            place = np.arange(n), self.structure.groups
+            copies[place] += eps
+            moved = copies[place]
+        used = moved - y
+        used = xp.real(used) if is_complex(used) else used
+        times = xp.concat([t] * n_groups)
+        values = self.rhs(times, xp.reshape(copies, (n, -1)))
+        return xp.reshape(values, (n, n_groups, m)) - f[:, None, :], used
 
 
 def wrap_jacobian(jac, t0, y0, *, time_vectorized=None, structure=None):
@@ -176,20 +196,23 @@ def wrap_jacobian(jac, t0, y0, *, time_vectorized=None, structure=None):
         return None
     if structure is not None:
         return StructuredJacobian(jac, structure)
-    n = y0.size
+    n, xp = y0.size, array_namespace(y0)
     if callable(jac):
         wrapped = UserJacobian(jac, y0, time_vectorized=time_vectorized)
         wrapped.single(t0, y0)  # wrong shapes show before the integration starts
         return wrapped
-    matrix = jac.toarray() if issparse(jac) else np.asarray(jac)
-    if matrix.dtype.kind not in "biufc":
-        raise TypeError(
-            "`jac` is expected to be a callable, an array, a sparse matrix or None, "
-            f"but actually is {jac!r}."
-        )
-    if matrix.dtype.kind == "c" and y0.dtype.kind != "c":
+    matrix = jac.toarray() if issparse(jac) else jac
+    if not has_own_place(matrix):
+        matrix = np.asarray(matrix)
+        if matrix.dtype.kind not in "biufc":
+            raise TypeError(
+                "`jac` is expected to be a callable, an array, a sparse matrix or "
+                f"None, but actually is {jac!r}."
+            )
+    matrix = placed("jac", matrix, y0)
+    if is_complex(matrix) and not is_complex(y0):
         raise TypeError("`jac` is complex, but `y0` is real.")
-    matrix = np.asarray(matrix, dtype=y0.dtype)
+    matrix = xp.astype(matrix, y0.dtype, copy=False)
     if matrix.shape != (n, n):
         raise ValueError(
             f"`jac` is expected to have shape {(n, n)}, "

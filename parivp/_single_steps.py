@@ -3,8 +3,7 @@
 import copy
 import math
 
-import numpy as np
-
+from ._array_namespace import new_full
 from ._jacobian import DifferencedJacobian
 from ._newton import newton
 from ._predictor import predict
@@ -58,8 +57,8 @@ class SingleSteps:
                 self.last = self.exact.interpolant(mesh, result.x, K)
                 return result.x[:, 1:], K
         self.kept = self.last = None
-        K = np.full((len(y), self.exact.tableau.n_stages, 1), np.nan, dtype=y.dtype)
-        return K[:, 0], K
+        K = new_full(y, (y.size, self.exact.tableau.n_stages, 1), math.nan)
+        return K[:, 0, :], K
 
     def _attempts(self, mesh, y, patient):
         """Yield ways to solve the step: discretizations and guesses."""
@@ -71,7 +70,8 @@ class SingleSteps:
         yield self.exact, guess
         if patient:
             # a long step is closer to the solution than to its beginning
-            rtol, size = self.whole.predictor.rtol, float(np.max(np.abs(y)))
+            xp, rtol = self.whole.xp, self.whole.predictor.rtol
+            size = float(xp.max(xp.abs(y)))
             guess = predict(
                 self.whole.predictor,
                 self.whole.rhs,
@@ -90,18 +90,15 @@ class SingleSteps:
         residual, F = self.exact.residual(mesh, left, Y)
         if self.kept is None:
             self.kept = self.exact.jacobian(mesh[:1], left)
-        return residual, F, self.whole.frozen(np.diff(mesh), self.kept)
+        return residual, F, self.whole.frozen(mesh[1:] - mesh[:-1], self.kept)
 
     def _extrapolate(self, mesh, y):
         """Guess by the polynomial of the step before, if this one follows."""
-        last = self.last
-        if (
-            last is None
-            or last.t[-1] != mesh[0]
-            or not np.array_equal(last.y[:, -1], y)
-        ):
-            return lambda t: np.repeat(y[:, None], len(t), axis=1)
-        return last
+        xp, last = self.whole.xp, self.last
+        follows = last is not None and bool(last.t[-1] == mesh[0])
+        if follows and bool(xp.all(last.y[:, -1] == y)):
+            return last
+        return lambda t: xp.repeat(y[:, None], t.shape[0], axis=1)
 
 
 def _strict(jac):

@@ -15,7 +15,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from ._array_namespace import array_namespace, block_size, copied, errstate, like, new_arange
+from ._array_namespace import (
+    array_namespace,
+    block_size,
+    copied,
+    errstate,
+    like,
+    new_arange,
+)
 from ._mesh import equidistribute, grade, prefix_below, smooth
 from ._newton import newton
 from ._predictor import predict

@@ -11,12 +11,22 @@ Updates and residuals are arrays (n, p, N): components, the stages and after the
 the end of the step unless that is the last stage, steps.
 """
 
+import math
 from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 from scipy.linalg import get_lapack_funcs
 
+from ._array_namespace import (
+    add_to_diagonal,
+    array_namespace,
+    contiguous,
+    is_complex,
+    like,
+    new_empty,
+    new_zeros,
+)
 from ._scan import affine_scan
 from ._structure import BandedJacobians
 
@@ -25,6 +35,7 @@ __all__ = [
     "FactorizedStages",
     "TransformedStages",
     "apply",
+    "before",
     "invert",
     "solve",
 ]
@@ -50,53 +61,50 @@ class CondensedStages:
         """Keep the first `n` steps."""
         kept = CondensedStages(self.tableau, self.h[:n], self.jacobians[..., :n])
         if self.matrices is not None:
-            kept.matrices, kept.response = self.matrices[:n], self.response[:n]
+            kept.matrices = self.matrices[:n, ...]
+            kept.response = self.response[:n, ...]
         return kept
 
     def solve(self, residual):
         """Solve for the update, shape (n, p, N)."""
-        n, p, n_steps = residual.shape
+        xp, (n, p, n_steps) = array_namespace(residual), residual.shape
         s = self.tableau.n_stages
-        R = residual[:, :s].reshape(n * s, n_steps).T
+        R = xp.reshape(residual[:, :s, :], (n * s, n_steps)).T
         if self.matrices is None:
             self.matrices = self._assemble()
-            unit = np.repeat(np.eye(n, dtype=residual.dtype), s, axis=0)
-            columns = np.empty((n_steps, n * s, n + 1), dtype=residual.dtype)
-            columns[:, :, :n] = unit
+            columns = new_empty(residual, (n_steps, n * s, n + 1))
+            columns[:, :, :n] = like(residual, np.repeat(np.eye(n), s, axis=0))
             columns[:, :, n] = R
             solved = solve(self.matrices, columns)
             self.response, own = solved[:, :, :n], solved[:, :, n]
         else:
             own = solve(self.matrices, R[:, :, None])[:, :, 0]
-        D = self._end(self.response.reshape(n_steps, n, s, n))
-        r = self._end(own.reshape(n_steps, n, s, 1))[:, :, 0]
+        D = self._end(xp.reshape(self.response, (n_steps, n, s, n)))
+        r = self._end(xp.reshape(own, (n_steps, n, s, 1)))[:, :, 0]
         if p > s:
-            D = D + (1 - self.tableau.end_weights.sum()) * np.eye(n)
-            r = r + residual[:, s].T
+            D = D + self.tableau.start_weight * like(D, np.eye(n))
+            r = r + residual[:, s, :].T
         u = affine_scan(D, r)
-        before = np.zeros_like(u)
-        before[1:] = u[:-1]
-        own = own + (self.response @ before[:, :, None])[:, :, 0]
-        update = np.empty(residual.shape, dtype=residual.dtype)
-        update[:, :s] = own.T.reshape(n, s, n_steps)
-        update[:, -1] = u.T
+        own = own + apply(self.response, before(u))
+        update = new_empty(residual, residual.shape)
+        update[:, :s, :] = xp.reshape(own.T, (n, s, n_steps))
+        update[:, -1, :] = u.T
         return update
 
     def _assemble(self):
         """Matrices ``I - h A (x) J``, shape (N, n s, n s), components outside."""
-        n, _, s, n_steps = self.jacobians.shape
-        hJ = np.ascontiguousarray((self.h * self.jacobians).transpose(3, 0, 1, 2))
-        M = hJ[:, :, None] * -self.tableau.a[:, None, :]
-        M = M.reshape(n_steps, n * s, n * s)
-        diagonal = np.arange(n * s)
-        M[:, diagonal, diagonal] += 1
+        xp, (n, _, s, n_steps) = array_namespace(self.h), self.jacobians.shape
+        hJ = contiguous(xp.permute_dims(self.h * self.jacobians, (3, 0, 1, 2)))
+        M = hJ[:, :, None, :, :] * -self.tableau.a[:, None, :]
+        M = xp.reshape(M, (n_steps, n * s, n * s))
+        add_to_diagonal(xp, M, 1.0)
         return M
 
     def _end(self, stages):
         """Combine stages (N, n, s, m) to the end of the step (N, n, m)."""
         if self.tableau.stiffly_accurate:
-            return stages[:, :, -1]
-        return np.einsum("i,kaim->kam", self.tableau.end_weights, stages)
+            return stages[:, :, -1, :]
+        return self.tableau.end_weights @ stages
 
 
 class TransformedStages:
@@ -129,44 +137,44 @@ class TransformedStages:
         """Keep the first `n` steps."""
         kept = TransformedStages(self.tableau, self.h[:n], self.jacobians[..., :n])
         if self.inverses is not None:
-            kept.inverses = [inverse[:n] for inverse in self.inverses]
+            kept.inverses = [inverse[:n, ...] for inverse in self.inverses]
         return kept
 
     def solve(self, residual):
         """Solve for the update, shape (n, p, N)."""
-        n, p, n_steps = residual.shape
+        xp, (n, p, _) = array_namespace(residual), residual.shape
         s, tableau = self.tableau.n_stages, self.tableau
-        modes = _modes(tableau, residual.dtype)
+        modes = _modes(tableau, not is_complex(residual))
         if self.inverses is None:
             self.inverses = self._invert(modes)
-        R = residual[:, :s].transpose(2, 1, 0)  # (N, s, n)
+        R = xp.permute_dims(residual[:, :s, :], (2, 1, 0))  # (N, s, n)
         own = [
-            apply(inverse, np.tensordot(R, row, axes=(1, 0)))
+            apply(inverse, xp.tensordot(R, row, axes=((1,), (0,))))
             for inverse, row in zip(self.inverses, modes.to_modes, strict=True)
         ]
         r = modes.combine(modes.end, own)
         weights = [end * one for end, one in zip(modes.end, modes.ones, strict=True)]
         D = modes.combine(weights, self.inverses)
         if p > s:
-            D = D + (1 - tableau.end_weights.sum()) * np.eye(n)
-            r = r + residual[:, s].T
+            D = D + tableau.start_weight * like(D, np.eye(n))
+            r = r + residual[:, s, :].T
         u = affine_scan(D, r)
-        before = np.zeros_like(u)
-        before[1:] = u[:-1]
+        left = before(u)
         own = [
-            w + one * apply(inverse, before)
+            w + one * apply(inverse, left)
             for w, one, inverse in zip(own, modes.ones, self.inverses, strict=True)
         ]
-        update = np.empty(residual.shape, dtype=residual.dtype)
+        update = new_empty(residual, residual.shape)
         for i in range(s):
-            update[:, i] = modes.combine(modes.from_modes[i], own).T
-        update[:, -1] = u.T
+            update[:, i, :] = modes.combine(modes.from_modes[i], own).T
+        update[:, -1, :] = u.T
         return update
 
     def _invert(self, modes):
         """Inverses of ``I - h lambda J``, one (N, n, n) for each eigenvalue."""
-        hJ = np.ascontiguousarray((self.h * self.jacobians).transpose(2, 0, 1))
-        identity = np.eye(hJ.shape[1])
+        xp = array_namespace(self.h)
+        hJ = contiguous(xp.permute_dims(self.h * self.jacobians, (2, 0, 1)))
+        identity = like(hJ, np.eye(hJ.shape[1]))
         return [invert(identity - value * hJ) for value in modes.values]
 
 
@@ -176,7 +184,7 @@ class FactorizedStages:
     The Jacobians of the steps are full where those of the right-hand side have a
     band, and cost more than factorizations where those are full, so that they are
     not formed: the recursion goes from step to step with the factorized matrices
-    ``I - h lambda J``.
+    ``I - h lambda J``. For arrays of NumPy's, by LAPACK.
 
     Parameters
     ----------
@@ -211,14 +219,15 @@ class FactorizedStages:
         """Solve for the update, shape (n, p, N)."""
         n, p, n_steps = residual.shape
         s, tableau = self.tableau.n_stages, self.tableau
-        modes = _modes(tableau, residual.dtype)
+        modes = _modes(tableau, not is_complex(residual))
         if self.solvers is None:
             self.solvers = [self._factorize(k, modes) for k in range(n_steps)]
         order = getattr(self.given, "order", np.arange(n))
         residual = residual[order]
         X = np.ascontiguousarray(residual[:, :s].transpose(2, 0, 1))
         R = [X @ row for row in modes.to_modes]
-        rho, weights = 1 - tableau.end_weights.sum(), modes.weights * modes.end
+        rho = tableau.start_weight
+        weights = np.multiply(modes.weights, modes.end)
         solved = [np.empty_like(r) for r in R]
         ends = np.empty((n_steps, n), dtype=residual.dtype)
         u = np.zeros(n, dtype=residual.dtype)
@@ -274,35 +283,47 @@ class _Modes:
     For real problems one of each complex pair serves for both.
     """
 
-    def __init__(self, tableau, dtype):
-        values, vectors, inverse = tableau.eigen
-        self.real = np.dtype(dtype).kind != "c"
-        keep = values.imag >= 0 if self.real else np.full(len(values), True)
-        single = values.imag == 0 if self.real else keep
-        self.weights = np.where(single, 1.0, 2.0)[keep]
-        self.values = [v.real if v.imag == 0 else v for v in values[keep]]
-        # rows that belong to real eigenvalues are real
-        self.to_modes = [
-            row.real if value.imag == 0 and self.real else row
-            for value, row in zip(values[keep], inverse[keep], strict=True)
+    def __init__(self, tableau, real):
+        values, vectors, inverse, end = tableau.eigen
+        keep = values.imag >= 0 if real else np.full(len(values), True)
+        values, vectors = values[keep], vectors[:, keep]
+        # rows and columns that belong to real eigenvalues are real
+        single = [bool(value.imag == 0) and real for value in values]
+        self.real = real
+        self.weights = [1.0 if one or not real else 2.0 for one in single]
+        self.values = [v.item() if v.imag else v.real.item() for v in values]
+        rows = [
+            _real_if(one, row) for one, row in zip(single, inverse[keep], strict=True)
         ]
-        self.from_modes = vectors[:, keep]
-        self.ones = [row.sum() for row in self.to_modes]
-        self.end = tableau.end_weights @ self.from_modes
+        self.to_modes = [like(tableau.a, row) for row in rows]
+        self.ones = [row.sum().item() for row in rows]
+        self.from_modes = [_as_numbers(single, row) for row in vectors]
+        self.end = _as_numbers(single, end[keep])
 
     def combine(self, coefficients, arrays):
         """Weighted sum over the modes, real for real problems."""
         total = 0.0
         for c, weight, array in zip(coefficients, self.weights, arrays, strict=True):
             term = weight * c * array
-            total = total + (term.real if self.real else term)
+            if self.real and is_complex(term):
+                term = array_namespace(term).real(term)
+            total = total + term
         return total
 
 
+def _real_if(condition, values):
+    return values.real if condition else values
+
+
+def _as_numbers(single, row):
+    """Python's numbers of a row, real ones for the real eigenvalues."""
+    return [_real_if(one, c).item() for one, c in zip(single, row, strict=True)]
+
+
 @lru_cache(maxsize=16)
-def _modes(tableau, dtype):
-    """Find the modes once for a tableau and a type."""
-    return _Modes(tableau, dtype)
+def _modes(tableau, real):
+    """Find the modes once for a tableau and a kind of number."""
+    return _Modes(tableau, real)
 
 
 def apply(matrices, vectors):
@@ -310,27 +331,32 @@ def apply(matrices, vectors):
     return (matrices @ vectors[..., None])[..., 0]
 
 
+def before(u):
+    """States before the steps from those after them, (N, n), zero at the start."""
+    return array_namespace(u).concat([new_zeros(u, (1, u.shape[1])), u[:-1, :]])
+
+
 def solve(matrices, columns):
     """Solve many systems; NaN where a matrix is singular."""
-    try:
-        return np.linalg.solve(matrices, columns)
-    except np.linalg.LinAlgError:
-        return _one_by_one(np.linalg.solve, matrices, columns)
+    return _each(array_namespace(matrices).linalg.solve, matrices, columns)
 
 
 def invert(matrices):
     """Invert many matrices; NaN where one is singular."""
+    return _each(array_namespace(matrices).linalg.inv, matrices)
+
+
+def _each(operation, *arrays):
+    """Results of an operation on many matrices; NaN where one is singular."""
     try:
-        return np.linalg.inv(matrices)
+        return operation(*arrays)
     except np.linalg.LinAlgError:
-        return _one_by_one(np.linalg.inv, matrices)
-
-
-def _one_by_one(operation, *arrays):
+        pass
     results = []
-    for items in zip(*arrays, strict=True):
+    for k in range(arrays[0].shape[0]):
+        items = [array[k, ...] for array in arrays]
         try:
             results.append(operation(*items))
         except np.linalg.LinAlgError:
-            results.append(np.full_like(items[-1], np.nan))
-    return np.stack(results)
+            results.append(items[-1] * math.nan)
+    return array_namespace(*arrays).stack(results)

@@ -10,6 +10,8 @@ import numpy as np
 from scipy.sparse import coo_array, csc_array, csr_array, issparse
 from scipy.sparse.csgraph import reverse_cuthill_mckee
 
+from ._array_namespace import array_namespace, backend_name, has_own_place
+
 __all__ = ["BandedJacobians", "Structure", "find_structure"]
 
 # A band pays if it fills at most this fraction of the matrix, and the system has
@@ -111,7 +113,10 @@ def find_structure(jac, sparsity, t0, y0):
     t0 : float
     y0 : ndarray, shape (n,)
     """
-    n = len(y0)
+    n = y0.size
+    if has_own_place(y0):
+        _refuse_sparse(jac, sparsity, y0)
+        return None
     if callable(jac) and n >= SMALLEST_SYSTEM:
         jac = jac(t0, y0.copy())
     if n == 0:
@@ -130,6 +135,16 @@ def find_structure(jac, sparsity, t0, y0):
     pattern.data = np.ones(len(pattern.data))
     structure = Structure(pattern)
     return structure if structure.pays else None
+
+
+def _refuse_sparse(jac, sparsity, y0):
+    """Raise if a sparse Jacobian is given with a state that is not NumPy's."""
+    for name, value in (("jac", jac), ("jac_sparsity", sparsity)):
+        if issparse(value) or (name == "jac_sparsity" and value is not None):
+            raise ValueError(
+                f"`{name}` is expected to be None or dense where `y0` is an array of "
+                f"{backend_name(array_namespace(y0))}; sparse matrices are NumPy's."
+            )
 
 
 def _group_columns(pattern):
