@@ -38,6 +38,7 @@ __all__ = [
     "copied",
     "cuda_namespace",
     "device_of",
+    "downloaded",
     "errstate",
     "first_true",
     "gather",
@@ -54,6 +55,7 @@ __all__ = [
     "new_zeros",
     "running_max",
     "running_sum",
+    "same_place",
     "spacing",
     "true_indices",
 ]
@@ -116,6 +118,18 @@ def as_numpy(x):
     if is_cupy_array(x):
         x = to_device(x, "cpu")  # which gives one of NumPy's
     return np.asarray(x)
+
+
+def downloaded(x):
+    """NumPy array of the same values, for a file: the one copy that is asked for."""
+    if not has_own_place(x) or is_cupy_array(x):
+        return as_numpy(x)
+    return np.from_dlpack(x, device="cpu")
+
+
+def same_place(x, y):
+    """Whether two arrays are of the same library and on the same device."""
+    return type(x) is type(y) and device_of(x) == device_of(y)
 
 
 def backend_name(xp):
