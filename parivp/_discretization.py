@@ -127,10 +127,10 @@ class ExplicitRungeKutta(Discretization):
     """
 
     tableau_kind = "explicit"
-    predictor = Predictor((LSODA, RK45), 1e-4)
 
     def __init__(self, tableau, rhs, jac, rtol, atol):
         super().__init__(tableau, rhs, jac, rtol, atol)
+        self.predictor = Predictor((LSODA, RK45), 1e-4).on(rhs.example)
         self._last_grid = None, None, None
         # the coefficients where the states are
         c, weights = np.append(tableau.c, 1.0), tableau.error_weights

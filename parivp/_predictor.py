@@ -8,7 +8,7 @@ import itertools
 import math
 import threading
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -25,7 +25,7 @@ from ._array_namespace import (
     spacing,
 )
 from ._jacobian import SQRT_EPS
-from ._rosenbrock import rosenbrock
+from ._rosenbrock import RODAS3, RosenbrockTableau, rosenbrock
 
 __all__ = ["Predictor", "Trajectory", "predict", "predict_at"]
 
@@ -37,6 +37,10 @@ ODEINT_NAMES = {"jac": "Dfun", "lband": "ml", "uband": "mu"}
 MOST_STEPS = 2**31 - 1
 # A trajectory may have so many times the steps asked for if that leads to the end.
 STRETCH = 1.25
+# Where steps are made in array operations, what counts is how many follow each other
+# and not how many points they have: windows then pay that take an iteration or two
+# more (benchmarks/native_predictor.py).
+NATIVE_RTOL = 1e-2
 # Many times for each piece of a trajectory.
 MANY = 16
 # From this size on one call for all columns of the Jacobian is faster than one for
@@ -156,7 +160,8 @@ class Predictor:
     Attributes
     ----------
     classes : tuple of OdeSolver
-        Of these classes of SciPy the first that can make a step is used. LSODA
+        Of these classes of SciPy the first that can make a step is used; where
+        there are none, steps in array operations alone are made. LSODA
         costs about two evaluations and a few microseconds a step, a fraction of
         what the Runge-Kutta classes cost, and switches to its stiff formulas by
         itself, but cannot run inside a function that LSODA itself is
@@ -168,12 +173,21 @@ class Predictor:
         problems they amplify the errors of the states.
     structure : Structure or None
         That of the Jacobian, for systems with a sparse one.
+    tableau : RosenbrockTableau
+        For steps in array operations.
     """
 
     classes: tuple
     rtol: float
     slopes: bool = True
     structure: object = None
+    tableau: RosenbrockTableau = RODAS3
+
+    def on(self, example):
+        """Return the predictor for states that are where the array `example` is."""
+        if type(example) is np.ndarray:
+            return self
+        return replace(self, classes=(), rtol=NATIVE_RTOL)
 
     def loosening(self, rtol):
         """How much looser than the tolerances it is at least."""
@@ -190,20 +204,21 @@ def predict(predictor, rhs, t, y, t_bound, n_steps, *, rtol, atol, max_step):
         as do states that are not finite: they were computed ahead.
     """
     xp, limits = rhs.xp, (t_bound, n_steps, rtol, atol, max_step)
-    native = not is_numpy_namespace(xp)
-    for cls in predictor.classes[:1] if native else predictor.classes:
-        if native:
-            ts, ys = _run_rosenbrock(rhs, t, y, *limits)
-        else:
-            ts, ys = _run(cls, predictor.structure, rhs, t, y, *limits)
+    if not predictor.classes:
+        ts, ys = _run_rosenbrock(predictor.tableau, rhs, t, y, *limits)
+    for cls in predictor.classes:
+        ts, ys = _run(cls, predictor.structure, rhs, t, y, *limits)
         if len(ts) > 1:
             break
-    else:
+    if len(ts) < 2:
         return None
     ts = like(y, ts, xp.float64)
-    ys = xp.stack(ys, axis=1) if native else np.array(ys).T
-    if not native and not np.iscomplexobj(ys):
-        ys = _as_states(ys, y)
+    if not predictor.classes:
+        ys = xp.stack(ys, axis=1)
+    elif np.iscomplexobj(ys[-1]):
+        ys = np.array(ys).T
+    else:
+        ys = _as_states(np.array(ys).T, y)
     moved = xp.abs(ts[1:] - ts[:-1]) > 10 * spacing(xp, ts[1:])
     f = rhs(ts, ys) if predictor.slopes else ys
     m = ts.shape[0]
@@ -217,10 +232,11 @@ def predict(predictor, rhs, t, y, t_bound, n_steps, *, rtol, atol, max_step):
     return Trajectory(ts[:m], ys[:, :m], f[:, :m] if predictor.slopes else None)
 
 
-def _run_rosenbrock(rhs, t, y, t_bound, n_steps, rtol, atol, max_step):
+def _run_rosenbrock(tableau, rhs, t, y, t_bound, n_steps, rtol, atol, max_step):
     """Make steps in array operations alone; return times and states."""
     ts, ys = [t], [y]
-    for t_new, y_new in rosenbrock(rhs, t, y, t_bound, rtol, atol, max_step):
+    steps = rosenbrock(rhs, t, y, t_bound, rtol, atol, max_step, tableau)
+    for t_new, y_new in steps:
         ts.append(t_new)
         ys.append(y_new)
         if _suffices(ts, t_bound, n_steps):
