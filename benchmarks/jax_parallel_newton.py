@@ -172,7 +172,7 @@ def implicit_linearization(residual, x0):
 
 
 def sequential(step, x0, n_steps):
-    """The recursion ``x_k = step(x_{k-1})``, one step after another."""
+    """Return ``x_k = step(x_{k-1})``, computed one after another."""
 
     def advance(x, _):
         x = step(x)
