@@ -8,8 +8,8 @@ The five problems of the paper on parallel-in-time Newton's method are solved wi
 steps: the classical Runge-Kutta method for the explicit ones, backward Euler for the
 implicit ones. parivp does so in windows, as it does by default, and as the paper does,
 in one window from a constant guess. JAX runs the paper's algorithm as
-``benchmarks.jax_parallel_newton`` writes it: "newton" until an update is small,
-"newton unrolled" with products of matrices as sums, "newton, paper" for as many
+``benchmarks.jax_parallel_newton`` writes it: Newton's method until an update
+is small, "unrolled" with products of matrices as sums, "as in the paper" for as many
 iterations as the paper states; the recursion; and Parareal for the explicit problems.
 
 "warm" is the median of several calls, each until the device is done, results left on
@@ -57,27 +57,33 @@ LARGEST_ON_CPU = 10**5
 RANKS = (
     (("numpy", "recursion"),),
     (("cupy", "windows"), ("cupy", "one_window"), ("jax-gpu", "newton")),
-    (("numpy", "windows"), ("jax-cpu", "sequential"), ("jax-cpu", "newton")),
+    (("numpy", "windows"), ("jax-cpu", "sequential")),
     (("jax-gpu", "sequential"), ("jax-gpu", "parareal")),
     (("numpy", "one_window"), ("jax-gpu", "newton_unrolled")),
     (("jax-gpu", "newton_paper"), ("jax-gpu", "parareal_paper")),
-    (("jax-cpu", "newton_unrolled"), ("jax-cpu", "parareal")),
-    (("jax-cpu", "newton_paper"), ("jax-cpu", "parareal_paper")),
 )
-COLUMNS = tuple(column for rank in RANKS for column in rank)
+# On the CPU JAX runs these where it has no GPU.
+STAND_INS = (
+    (("jax-cpu", "newton"), ("jax-cpu", "newton_paper")),
+    (("jax-cpu", "parareal"), ("jax-cpu", "parareal_paper")),
+    (("jax-cpu", "newton_unrolled"),),
+)
 BANDWIDTH_AFTER = 3  # ranks
 BANDWIDTH_SECONDS = 120
 HEADINGS = {
-    "numpy": "CPU",
-    "cupy": "GPU",
-    "jax-gpu": "JAX on GPU",
-    "jax-cpu": "JAX on CPU",
-    "recursion": "Python recursion",
+    "numpy": "NumPy",
+    "cupy": "CuPy",
+    "jax-gpu": "JAX, GPU",
+    "jax-cpu": "JAX, CPU",
+    "recursion": "recursion",
+    "sequential": "recursion",
     "windows": "parivp",
-    "one_window": "parivp, one window",
-    "newton_unrolled": "newton unrolled",
-    "newton_paper": "newton, paper",
-    "parareal_paper": "parareal, paper",
+    "one_window": "parivp in one window",
+    "newton": "Newton",
+    "newton_unrolled": "Newton unrolled",
+    "newton_paper": "Newton as in the paper",
+    "parareal": "Parareal",
+    "parareal_paper": "Parareal as in the paper",
 }
 START_SECONDS = 60  # a library may take to start
 NO_TIME = "no time left"
@@ -103,6 +109,8 @@ class Worker:
         """Start the process; return its first message."""
         # Kernels in a cache on disk would make the first call a warm one.
         environment = os.environ | {"CUPY_CACHE_DIR": str(Path(self.folder) / "cupy")}
+        # JAX would take most of the device's memory for itself.
+        environment["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
         if self.library == "jax-cpu":
             environment["JAX_PLATFORMS"] = "cpu"
         self.lines = queue.Queue()
@@ -192,19 +200,8 @@ class Experiments:
         there = any("not run" not in worker.about for worker in on_gpu)
         return np.inf if there else LARGEST_ON_CPU
 
-    def columns(self):
-        """Those of JAX on the CPU stand in for those on the GPU."""
-        about = self.about("jax-gpu")
-        extra = ("newton_unrolled", "newton_paper", "parareal", "parareal_paper")
-        for rank in RANKS:
-            yield [
-                (library, method)
-                for library, method in rank
-                if library != "jax-cpu" or method not in extra or "not run" in about
-            ]
-
     def about(self, library):
-        """What a library runs on."""
+        """Return what a library runs on."""
         if library not in self.workers:
             return {"not run": "not asked for"}
         return self.workers[library].about
@@ -216,7 +213,8 @@ class Experiments:
     def run(self, show):
         """Measure all cases; return the bandwidths of the scan."""
         bandwidth = None
-        for i, rank in enumerate(self.columns()):
+        there = "not run" not in self.about("jax-gpu")
+        for i, rank in enumerate(RANKS if there else RANKS + STAND_INS):
             if i == BANDWIDTH_AFTER:
                 bandwidth = scan_bandwidth(self.about("cupy"), self.folder, self.left())
             # by number of steps from the smallest: the largest are left out first
@@ -226,7 +224,8 @@ class Experiments:
                         if k < len(sizes) and applies(method, problem, sizes[k]):
                             key = problem, sizes[k], library, method
                             self.results[key] = self.measure(*key)
-                            show(key, self.results[key])
+                            if "not run" not in self.about(library):
+                                show(key, self.results[key])
         for worker in self.workers.values():
             worker.stop()
         return bandwidth
@@ -258,7 +257,7 @@ class Experiments:
     def reference(self, problem, n_steps):
         """File of the recursion with as many steps, or as many as were computed."""
         sizes = [n for n in self.sizes[problem] if n <= LARGEST_REFERENCE]
-        n_reference = max(n for n in sizes if n_steps % n == 0 and n <= n_steps)
+        n_reference = max((n for n in sizes if n_steps % n == 0), default=n_steps)
         return self.folder / f"{problem}_{n_reference}.npy"
 
     def expected(self, problem, n_steps, library, method):
@@ -318,51 +317,48 @@ def scan_bandwidth(about, folder, seconds):
         return json.load(file)
 
 
-def cell(result, time_of):
-    """Return the text of a result in a table."""
+def heading(library, method):
+    """Return the heading of a row."""
+    return f"{HEADINGS.get(method, method)}, {HEADINGS[library]}"
+
+
+def cell(result):
+    """Return the text of a result."""
     if result is None:
         return ""
-    if "failed" in result:
-        return f"failed: {result['failed']}"
-    if "not run" in result:
-        return f"not run: {result['not run']}"
-    text = f"{1e3 * result[time_of]:.3g}"
-    return f"{text} ({result['error']:.0e})" if time_of == "warm" else text
-
-
-def heading(library, method):
-    """Return the heading of a column."""
-    where, what = HEADINGS[library], HEADINGS.get(method, method)
-    return f"{what}, {where}" if library in ("numpy", "cupy") else f"{where}: {what}"
+    for outcome in ("failed", "not run"):
+        if outcome in result:
+            sentence = result[outcome].partition(". ")[0].rstrip(".")
+            return f"{outcome}: {sentence}"
+    warm, cold = (1e3 * result[key] for key in ("warm", "cold"))
+    error = "reference" if result["error"] is None else f"{result['error']:.0e}"
+    return f"{warm:.3g} / {cold:.3g} ({error})"
 
 
 def markdown_row(cells):
     return f"| {' | '.join(cells)} |"
 
 
-def markdown_cases(record, time_of):
-    """Return the lines of a table of times in milliseconds."""
-    results, columns = {}, []
-    for case in record["cases"]:
-        row = results.setdefault((case["problem"], case["n_steps"]), {})
-        row[case["library"], case["method"]] = case
-        if (case["library"], case["method"]) not in columns:
-            columns.append((case["library"], case["method"]))
-    # A library that is not there takes one word, not its reason in every cell.
-    absent = {n for n, about in record["libraries"].items() if "not run" in about}
+def markdown_table(record, problem):
+    """Return the lines of a problem's table: methods and numbers of steps."""
+    cases = [case for case in record["cases"] if case["problem"] == problem]
+    results = {(c["library"], c["method"], c["n_steps"]): c for c in cases}
+    sizes = sorted({case["n_steps"] for case in cases})
     lines = [
-        markdown_row(["problem", "N", *(heading(*column) for column in columns)]),
-        markdown_row(["---", "---:", *("---:" for _ in columns)]),
+        markdown_row([problem, *(f"N = {n}" for n in sizes)]),
+        markdown_row(["---", *("---" for _ in sizes)]),
     ]
-    order = list(SIZES)
-    for (problem, n_steps), row in sorted(
-        results.items(), key=lambda item: (order.index(item[0][0]), item[0][1])
-    ):
-        cells = [
-            "not run" if column[0] in absent else cell(row.get(column), time_of)
-            for column in columns
-        ]
-        lines.append(markdown_row([problem, f"{n_steps}", *cells]))
+    for library, about in record["libraries"].items():
+        methods = [c["method"] for c in cases if c["library"] == library]
+        for method in dict.fromkeys(methods):
+            # one that is not there takes one word, not its reason in every cell
+            cells = [
+                "not run"
+                if "not run" in about
+                else cell(results.get((library, method, n)))
+                for n in sizes
+            ]
+            lines.append(markdown_row([heading(library, method), *cells]))
     return lines
 
 
@@ -395,8 +391,9 @@ def markdown(record):
             lines.append(f"- {where}: not run: {about['not run']}.")
         else:
             lines.append(f"- {where}: {about['version']}, {about['device']}.")
-    lines += ["", "## Warm: milliseconds (error)", "", *markdown_cases(record, "warm")]
-    lines += ["", "## Cold: milliseconds", "", *markdown_cases(record, "cold")]
+    lines += ["", "Milliseconds: warm / cold (error)."]
+    for problem in dict.fromkeys(case["problem"] for case in record["cases"]):
+        lines += ["", *markdown_table(record, problem)]
     bandwidth = record["scan_bandwidth"]
     lines += ["", "## Bandwidth of the scan", "", *markdown_bandwidth(bandwidth)]
     return "\n".join(lines) + "\n"
@@ -405,11 +402,9 @@ def markdown(record):
 def show(key, result):
     """Print a case as it is measured."""
     problem, n_steps, library, method = key
-    text = cell(result, "warm")
-    if "warm" in result:
-        cold, n = 1e3 * result["cold"], result["iterations"]
-        text = f"{text:>16}  cold {cold:8.4g}  {n:4} iterations"
-    print(f"{problem:12} {n_steps:9}  {heading(library, method):28} {text}", flush=True)
+    n = f"{result['iterations']:4} iterations" if result.get("iterations") else ""
+    where = f"{problem:12} {n_steps:9}  {heading(library, method):34}"
+    print(f"{where} {cell(result):28} {n}", flush=True)
 
 
 def chosen_sizes(args, parser):
@@ -455,7 +450,7 @@ def main(argv=None):
         )
         for library in _LIBRARIES:
             print(f"{HEADINGS[library]}: {experiments.about(library)}")
-        print("times in milliseconds; in parentheses the error", flush=True)
+        print("milliseconds: warm / cold (error)", flush=True)
         bandwidth = experiments.run(show)
     arguments = sys.argv[1:] if argv is None else argv
     record = {"command": " ".join(["python -m benchmarks.gpu", *arguments])}
