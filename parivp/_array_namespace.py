@@ -38,6 +38,7 @@ __all__ = [
     "copied",
     "cuda_namespace",
     "device_of",
+    "downloaded",
     "errstate",
     "first_true",
     "gather",
@@ -54,6 +55,7 @@ __all__ = [
     "new_zeros",
     "running_max",
     "running_sum",
+    "same_place",
     "spacing",
     "true_indices",
 ]
@@ -118,6 +120,18 @@ def as_numpy(x):
     return np.asarray(x)
 
 
+def downloaded(x):
+    """NumPy array of the same values, for a file: the one copy that is asked for."""
+    if not has_own_place(x) or is_cupy_array(x):
+        return as_numpy(x)
+    return np.from_dlpack(x, device="cpu")
+
+
+def same_place(x, y):
+    """Whether two arrays are of the same library and on the same device."""
+    return type(x) is type(y) and device_of(x) == device_of(y)
+
+
 def backend_name(xp):
     """Name of the array library behind a namespace, such as ``"numpy"``."""
     return xp.__name__.rpartition("array_api_compat.")[2].partition(".")[0]
@@ -125,9 +139,9 @@ def backend_name(xp):
 
 def errstate(xp):
     """Silence floating-point warnings of points that are computed ahead."""
-    if is_numpy_namespace(xp):
-        return np.errstate(all="ignore")
-    return contextlib.nullcontext()
+    if is_cupy_namespace(xp):  # which gives none
+        return contextlib.nullcontext()
+    return np.errstate(all="ignore")
 
 
 def cuda_namespace():

@@ -9,6 +9,8 @@ from functools import cached_property
 
 import numpy as np
 
+from ._array_namespace import device_of, like
+
 __all__ = [
     "POINTS_PER_COEFFICIENT",
     "TotalDegreeBasis",
@@ -155,13 +157,28 @@ class TotalDegreeBasis:
             exponents = np.concatenate(blocks)
         return orders, exponents
 
+    @cached_property
+    def _placed_orders(self):
+        """Orders of `_plan` where they have been used before, by library and device."""
+        return {}
+
+    def _order(self, k, x):
+        """Order of the basis in k variables, where `x` is."""
+        order = self._plan[0][k]
+        if type(x) is np.ndarray:
+            return order
+        place = k, type(x), device_of(x)
+        if place not in self._placed_orders:
+            self._placed_orders[place] = like(x, order)
+        return self._placed_orders[place]
+
     def _products(self, xp, factors):
         """Products of the rows of ``factors[j]``, each of shape (degree + 1, m)."""
-        p, orders = self.degree, self._plan[0]
+        p = self.degree
         values = factors[0]
         for k in range(1, self.n):
             if k > 1:  # those of one variable are in order
-                values = xp.take(values, xp.asarray(orders[k]), axis=0)
+                values = xp.take(values, self._order(k, values), axis=0)
             blocks = [
                 factors[k][i : i + 1, :] * values[: math.comb(k + p - i, k), :]
                 for i in range(p + 1)

@@ -66,7 +66,8 @@ class Collocation(Discretization):
         classes = (Radau,) if complex_band else (LSODA, Radau)
         # at 1e-3 the guess for relaxation oscillations comes too early or too late,
         # and that for Robertson's problem may turn negative
-        self.predictor = Predictor(classes, 1e-4, slopes=False, structure=structure)
+        predictor = Predictor(classes, 1e-4, slopes=False, structure=structure)
+        self.predictor = predictor.on(rhs.example)
         self.jacobian = jac or DifferencedJacobian(rhs, self.atol, structure)
         self._alone = None
         self._last_grid = None, None, None

@@ -127,10 +127,10 @@ class ExplicitRungeKutta(Discretization):
     """
 
     tableau_kind = "explicit"
-    predictor = Predictor((LSODA, RK45), 1e-4)
 
     def __init__(self, tableau, rhs, jac, rtol, atol):
         super().__init__(tableau, rhs, jac, rtol, atol)
+        self.predictor = Predictor((LSODA, RK45), 1e-4).on(rhs.example)
         self._last_grid = None, None, None
         # the coefficients where the states are
         c, weights = np.append(tableau.c, 1.0), tableau.error_weights
@@ -388,7 +388,7 @@ class ExplicitRungeKutta(Discretization):
         PiecewisePolynomial
         """
         xp, tab = self.xp, self.tableau
-        s, e = tab.n_stages, len(tab.extra_c)
+        s, e = tab.n_stages, len(self._extra_c)
         h, left = mesh[1:] - mesh[:-1], x[:, :-1]
         flat = new_empty(x, (s + 1 + e, left.size))
         K = xp.reshape(flat, (-1, *left.shape))

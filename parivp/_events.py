@@ -1,22 +1,34 @@
 """Events: sign changes over all accepted steps at once, then their roots."""
 
+import math
 import numbers
 
 import numpy as np
 from scipy.optimize import brentq
 from scipy.optimize.elementwise import find_root
 
+from ._array_namespace import (
+    array_namespace,
+    errstate,
+    is_complex,
+    is_numpy_namespace,
+    like,
+    new_empty,
+    true_indices,
+)
 from ._mesh import split
 from ._options import with_args
 from ._rhs import ManyPoints
 
 __all__ = ["EventSearch"]
 
-EPS = np.finfo(np.float64).eps
+EPS = float(np.finfo(np.float64).eps)
 # From this many roots on, one vectorized search beats a loop over brentq.
 MANY_ROOTS = 16
 # Points of every step at which the signs of the events are compared.
 SAMPLES = 4
+# Of an interval until its ends are neighbouring numbers, at most.
+MOST_HALVINGS = 200
 
 
 class _Disagreement(Exception):
@@ -34,7 +46,7 @@ class EventSearch:
     args : tuple
         Handed to every event.
     t0 : float
-    y0 : ndarray, shape (n,)
+    y0 : array, shape (n,)
 
     Raises
     ------
@@ -46,12 +58,15 @@ class EventSearch:
         events = _as_tuple(events)
         self.limit = np.array([_limit(event) for event in events])
         self.direction = [_direction(event) for event in events]
-        real = np.empty(0)
+        self.xp, self.y0 = array_namespace(y0), y0
+        real = self.xp.real(y0) if is_complex(y0) else y0
         self.functions = [
             ManyPoints(with_args(event, args), (), real, "event") for event in events
         ]
         self.count = np.zeros(len(events))
-        self.g = [function.single(t0, y0) for function in self.functions]
+        self.g = new_empty(real, (len(events), 1))
+        for index, function in enumerate(self.functions):
+            self.g[index, 0] = function.single(t0, y0)
         self.t_events = [[] for _ in events]
         self.y_events = [[] for _ in events]
 
@@ -69,49 +84,50 @@ class EventSearch:
         float or None
             Time of the event that ends the integration, if one does.
         """
-        t, y = _samples(segment, interpolant)
-        values = np.empty((len(self.functions), len(t)))
-        for function, row in zip(self.functions, values, strict=True):
-            self._many(function, t, y, row)
-        g = np.concatenate([np.reshape(self.g, (-1, 1)), values], axis=1)
-        times = np.concatenate([segment.t[:1], t])
-        start = 0
-        for k in np.flatnonzero(np.isnan(values).any(axis=0)):
+        xp, (t, y) = self.xp, _samples(segment, interpolant)
+        values = new_empty(self.g, (len(self.functions), t.shape[0]))
+        for index, function in enumerate(self.functions):
+            self._many(function, t, y, values[index, :])
+        g = xp.concat([self.g, values], axis=1)
+        times = xp.concat([segment.t[:1], t])
+        start, missing = 0, xp.isnan(values)
+        for k in true_indices(xp, xp.any(missing, axis=0)):
             stop = self._search(times[start : k + 1], g[:, start : k + 1], interpolant)
             if stop is not None:
                 return stop
             # values that could not be had ahead are due now, and what the
             # event raises arrives
-            for index in np.flatnonzero(np.isnan(values[:, k])):
-                g[index, k + 1] = self.functions[index].single(t[k], y[:, k])
+            for index in true_indices(xp, missing[:, k]):
+                g[index, k + 1] = self.functions[index].single(float(t[k]), y[:, k])
             start = k
         stop = self._search(times[start:], g[:, start:], interpolant)
-        self.g = list(g[:, -1])
+        self.g = g[:, -1:]
         return stop
 
     def times(self):
         """For each event, the times found, shape (k,)."""
-        return [np.asarray(times) for times in self.t_events]
+        return [like(self.y0, times, self.xp.float64) for times in self.t_events]
 
     def states(self):
         """For each event, the states found, shape (k, n)."""
-        return [np.asarray(states) for states in self.y_events]
+        none = new_empty(self.y0, (0,))
+        return [self.xp.stack(states) if states else none for states in self.y_events]
 
     def _search(self, t, g, interpolant):
         found = []
         for index, function in enumerate(self.functions):
-            steps = _active_steps(g[index], self.direction[index])
+            steps = _active_steps(g[index, :], self.direction[index])
             if len(steps) == 0:
                 continue
             try:
-                roots = _roots(function, interpolant(), t, g[index], steps)
+                roots = _roots(function, interpolant(), t, steps)
             except _Disagreement:
                 function.time_vectorized = False
                 g[index, 1:] = function(t[1:], interpolant()(t[1:]))
-                steps = _active_steps(g[index], self.direction[index])
-                roots = _roots(function, interpolant(), t, g[index], steps)
+                steps = _active_steps(g[index, :], self.direction[index])
+                roots = _roots(function, interpolant(), t, steps)
             found += [(root, index) for root in roots]
-        forward = t[-1] >= t[0]
+        forward = bool(t[-1] >= t[0])
         found.sort(key=lambda item: item[0] if forward else -item[0])
         for root, index in found:
             times = self.t_events[index]
@@ -126,7 +142,7 @@ class EventSearch:
 
     def _many(self, function, t, y, values):
         """Values at many points, compared with single calls at a few."""
-        with np.errstate(all="ignore"):
+        with errstate(self.xp):
             function(t, y, values)
             if not function.confirmed(t, y, values):
                 function(t, y, values)
@@ -137,9 +153,10 @@ def _samples(segment, interpolant):
 
     Steps are long, so that every one is looked at in a few places.
     """
-    if not np.all(np.diff(segment.t)):
+    xp, mesh = array_namespace(segment.t), segment.t
+    if not bool(xp.all(mesh[1:] != mesh[:-1])):
         return segment.t[1:], segment.y[:, 1:]
-    t = split(segment.t, np.full(len(segment.t) - 1, SAMPLES))[1:]
+    t = split(mesh, SAMPLES)[1:]
     t[SAMPLES - 1 :: SAMPLES] = segment.t[1:]
     return t, interpolant()(t)
 
@@ -148,7 +165,7 @@ def _limit(event):
     """Read the number of hits that ends the integration off `terminal`."""
     terminal = getattr(event, "terminal", None)
     if terminal is None or terminal == 0:
-        return np.inf
+        return math.inf
     number = isinstance(terminal, numbers.Real | np.bool_)
     if number and int(terminal) == terminal and terminal > 0:
         return int(terminal)
@@ -185,12 +202,11 @@ def _active_steps(g, direction):
     """Find the steps over which `g` changes sign in the wanted direction."""
     up = (g[:-1] <= 0) & (g[1:] >= 0)
     down = (g[:-1] >= 0) & (g[1:] <= 0)
-    if direction > 0:
-        return np.flatnonzero(up)
-    return np.flatnonzero(down) if direction < 0 else np.flatnonzero(up | down)
+    wanted = up if direction > 0 else down if direction < 0 else up | down
+    return true_indices(array_namespace(g), wanted)
 
 
-def _roots(function, interpolant, t, g, steps):
+def _roots(function, interpolant, t, steps):
     """Zeros of the event on the given steps, to four units of rounding.
 
     Raises
@@ -201,23 +217,70 @@ def _roots(function, interpolant, t, g, steps):
     brackets = []
     for k in steps:
         a, b = float(t[k]), float(t[k + 1])
-        g_a = function.single(a, interpolant.at(a))
-        g_b = function.single(b, interpolant.at(b))
-        if np.sign(g_a) * np.sign(g_b) > 0:
+        g_a = float(function.single(a, interpolant.at(a)))
+        g_b = float(function.single(b, interpolant.at(b)))
+        if (g_a > 0 and g_b > 0) or (g_a < 0 and g_b < 0):
             if function.time_vectorized:
                 raise _Disagreement
             continue
         brackets.append((a, b, g_a, g_b))
     crossings = all(g_a != 0 != g_b for _, _, g_a, g_b in brackets)
     if crossings and len(brackets) >= MANY_ROOTS and function.time_vectorized:
-        result = find_root(
-            lambda s: function(np.atleast_1d(s), interpolant(np.atleast_1d(s))),
-            (t[steps], t[steps + 1]),
-            tolerances={"xatol": 4 * EPS, "xrtol": 4 * EPS, "fatol": 0, "frtol": 0},
-        )
-        if result.success.all():
-            return [float(x) for x in result.x]
+        roots = _roots_at_once(function, interpolant, t, brackets)
+        if roots is not None:
+            return roots
     return [_root(function, interpolant, *bracket) for bracket in brackets]
+
+
+def _roots_at_once(function, interpolant, t, brackets):
+    """Zeros between many pairs of points, or None where some are not found."""
+    xp = array_namespace(t)
+
+    def g(s):
+        s = xp.reshape(s, (-1,))
+        return function(s, interpolant(s))
+
+    a, b, g_a, g_b = (like(t, list(ends)) for ends in zip(*brackets, strict=True))
+    if not is_numpy_namespace(xp):
+        roots = _interpolate_truncate_project(xp, g, a, b, g_a, g_b)
+        return [float(roots[k]) for k in range(len(brackets))]
+    tolerances = {"xatol": 4 * EPS, "xrtol": 4 * EPS, "fatol": 0, "frtol": 0}
+    result = find_root(g, (a, b), tolerances=tolerances)
+    return result.x.tolist() if result.success.all() else None
+
+
+def _interpolate_truncate_project(xp, g, a, b, g_a, g_b):
+    """Zeros between many pairs of points at which `g` has opposite signs.
+
+    The ITP method with its authors' parameters: the secant's zero, moved towards the
+    middle and no farther from it than leaves bisection's number of steps (Oliveira &
+    Takahashi, ACM Trans. Math. Softw. 47(1), 2020, Algorithm 1).
+    """
+    width = xp.abs(b - a)
+    eps = 2 * EPS * xp.maximum(xp.abs(a), xp.abs(b)) + EPS**2
+    shift = 0.2 / width
+    radius = eps * 2.0 ** (xp.ceil(xp.log2(width / (2 * eps))) + 1)
+    for _ in range(MOST_HALVINGS):
+        if bool(xp.all(xp.abs(b - a) <= 2 * eps)):
+            break
+        middle, half = (a + b) / 2, xp.abs(b - a) / 2
+        secant = a - g_a * ((b - a) / (g_b - g_a))
+        towards = xp.sign(middle - secant)
+        delta = shift * (2 * half) ** 2
+        moved = xp.where(
+            delta <= xp.abs(middle - secant), secant + towards * delta, middle
+        )
+        reach = xp.maximum(radius - half, 0.0)
+        x = xp.where(xp.abs(moved - middle) <= reach, moved, middle - towards * reach)
+        value, radius = g(x), radius / 2
+        left = xp.sign(value) == xp.sign(g_a)
+        zero = value == 0
+        a, g_a = xp.where(left | zero, x, a), xp.where(left, value, g_a)
+        b, g_b = xp.where(left & ~zero, b, x), xp.where(left, g_b, value)
+        # a pair that has met stays where it is
+        g_a = xp.where(zero, -1.0, g_a)
+        g_b = xp.where(zero, 1.0, g_b)
+    return (a + b) / 2
 
 
 def _root(function, interpolant, a, b, g_a, g_b):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ._array_namespace import array_namespace, like, true_indices
 from ._chebyshev import POINTS_PER_COEFFICIENT, TotalDegreeBasis
 from ._flow_evaluation import WindowMaps
 from ._flow_fit import Comparison, Fitter
@@ -41,10 +42,10 @@ PATIENCE, PROGRESS = 2, 0.7
 
 @dataclass(frozen=True)
 class Fitted:
-    """Maps that meet the tolerance, and the errors found, shape (n,)."""
+    """Maps that meet the tolerance, and the errors found, an array of shape (n,)."""
 
     maps: WindowMaps
-    errors: np.ndarray
+    errors: object
 
 
 def first_degree(n):
@@ -65,7 +66,7 @@ def default_degree(n):
 
 def n_nodes_for(digits):
     """Chebyshev points in time for so many digits."""
-    return int(np.clip(np.ceil(5 + 1.25 * digits), 8, 22))
+    return min(max(math.ceil(5 + 1.25 * digits), 8), 22)
 
 
 def adapt(rhs, trajectories, radius, max_degree, max_windows):
@@ -75,7 +76,7 @@ def adapt(rhs, trajectories, radius, max_degree, max_windows):
     ----------
     rhs : Rhs
     trajectories : Trajectories
-    radius : ndarray, shape (n,)
+    radius : array, shape (n,)
     max_degree : int or None
         Largest total degree in the state; None lets it be chosen.
     max_windows : int
@@ -89,16 +90,17 @@ def adapt(rhs, trajectories, radius, max_degree, max_windows):
     RuntimeError
         If the tolerance cannot be met.
     """
-    max_degree = max_degree or default_degree(len(radius))
+    n = radius.shape[0]
+    max_degree = max_degree or default_degree(n)
     fitter = Fitter(
         rhs,
         trajectories,
         radius,
-        min(first_degree(len(radius)), max_degree),
+        min(first_degree(n), max_degree),
         n_nodes_for(trajectories.digits),
     )
     edges, firsts = first_edges(trajectories.steps, max_windows), np.array([0])
-    best, waited = np.inf, 0
+    best, waited = math.inf, 0
     for _ in range(MAX_ROUNDS):
         check_size(fitter, len(edges) - 1)
         trial = Trial(fitter, edges, firsts)
@@ -107,9 +109,9 @@ def adapt(rhs, trajectories, radius, max_degree, max_windows):
             if extent <= 1 + 1e-9:
                 return trial.trimmed()
             fitter.margin *= extent
-            best = np.inf
+            best = math.inf
             continue
-        progress = trial.total < PROGRESS * best or trial.total == np.inf
+        progress = trial.total < PROGRESS * best or trial.total == math.inf
         waited = 0 if progress else waited + 1
         best = min(best, trial.total)
         edges, firsts, degree = trial.refined(max_degree)
@@ -142,27 +144,29 @@ class Trial:
         self.edges = edges
         self.firsts = firsts
         self.maps = None
-        self.error = self.total = np.inf
+        self.error = self.total = math.inf
         self.frames = fitter.frames(edges[firsts])
         values, self.converged = fitter.values(edges, firsts, self.frames)
-        if np.all(self.converged):
+        self.xp = xp = array_namespace(self.converged)
+        if bool(xp.all(self.converged)):
             self.comparison = Comparison(fitter.trajectories, edges, firsts)
             self.at_ends = self.comparison.allowed[:, 0, :, -1]
             self.series = values @ fitter.to_series.T
             self.maps, self.misfit, self.error, self.errors = self._fit(fitter.basis)
-            local = np.maximum(self.misfit, self.comparison.local(self.maps))
-            self.local = np.where(np.isfinite(local), local, np.inf)
-            self.total = float(np.sum(np.maximum.reduceat(self.local, firsts)))
+            local = xp.maximum(self.misfit, self.comparison.local(self.maps))
+            self.local = xp.where(xp.isfinite(local), local, math.inf)
+            worst = [xp.max(self.local[leg[0] : leg[-1] + 1]) for leg in self._legs()]
+            self.total = float(xp.sum(xp.stack(worst)))
 
     def _fit(self, basis):
         """Fit and compare."""
         maps, misfit = self.fitter.maps(
             self.edges, self.firsts, self.frames, self.series, basis
         )
-        misfit = np.max(misfit / self.at_ends, axis=0)
+        misfit = self.xp.max(misfit / self.at_ends, axis=0)
         error, errors = self.comparison.composed(maps)
-        error = max(error, np.max(misfit))
-        return maps, misfit, error if np.isfinite(error) else np.inf, errors
+        error = max(error, float(self.xp.max(misfit)))
+        return maps, misfit, error if math.isfinite(error) else math.inf, errors
 
     def trimmed(self):
         """Return maps of the smallest degree that meet the tolerance as well."""
@@ -196,10 +200,11 @@ class Trial:
         return split(self.edges, pieces), np.flatnonzero(is_first), degree
 
     def _where_not_converged(self):
-        pieces = np.where(self.converged, 1, 2)
+        failed = where_true(self.xp, ~self.converged)
+        pieces = np.where(failed, 2, 1)
         begins = np.full(len(pieces), NONE)
         for windows in self._legs():
-            reached = int(np.sum(self.converged[windows]))
+            reached = int(np.sum(~failed[windows]))
             if 0 < reached < len(windows):
                 begins[windows[reached]] = ONE
         return pieces, begins
@@ -211,23 +216,25 @@ class Trial:
         of more legs.
         """
         n_legs, degree = len(self.firsts), self.fitter.basis.degree
-        growth = 1.0
-        if 0 < self.total < np.inf and self.error < np.inf:
+        growth, xp = 1.0, self.xp
+        if 0 < self.total < math.inf and self.error < math.inf:
             growth = max(self.error / self.total, 1 / n_legs)
         allowed = AIM / (8 * growth * n_legs)
-        last = np.abs(self.series[..., -2:]).sum(axis=3).max(axis=2)
-        tail = np.max(last / self.at_ends, axis=0)
-        order = len(self.fitter.nodes)
-        pieces = np.ceil((tail / allowed) ** (1 / order)).clip(1, 4)
+        last = xp.max(xp.sum(xp.abs(self.series[..., -2:]), axis=3), axis=2)
+        tail = xp.max(last / self.at_ends, axis=0)
+        needed = (tail / allowed) ** (1 / self.fitter.n_nodes)
+        # rounded up, but at most four
+        pieces = 1 + sum(where_true(xp, needed > k).astype(int) for k in (1, 2, 3))
         begins = np.full(len(pieces), NONE)
-        by_degree = np.where(tail > allowed, self.misfit, self.local)
-        if np.any(by_degree > allowed):
-            raised = self._raised(allowed / np.max(by_degree), max_degree)
+        by_degree = xp.where(tail > allowed, self.misfit, self.local)
+        is_wrong = where_true(xp, by_degree > allowed)
+        if is_wrong.any():
+            raised = self._raised(allowed / float(xp.max(by_degree)), max_degree)
             if raised > degree:
                 degree = raised
             else:
-                self._cut(by_degree > allowed, pieces, begins)
-        return pieces.astype(int), begins, degree
+                self._cut(is_wrong, pieces, begins)
+        return pieces, begins, degree
 
     def _raised(self, factor, max_degree):
         """Degree at which errors may be smaller by that factor; else the present one.
@@ -239,8 +246,9 @@ class Trial:
         below = max(degree - 2, 1)
         rate = SLOWEST
         if below < degree:
-            before = np.max(self._fit(TotalDegreeBasis(n, below))[1])
-            rate = (np.max(self.misfit) / before) ** (1 / (degree - below))
+            before = float(self.xp.max(self._fit(TotalDegreeBasis(n, below))[1]))
+            ratio = float(self.xp.max(self.misfit)) / before if before else math.inf
+            rate = ratio ** (1 / (degree - below))
         if not (0 < rate <= SLOWEST and factor > 0):
             return degree
         needed = degree + 1 + max(math.ceil(math.log(factor) / math.log(rate)), 0)
@@ -263,6 +271,13 @@ class Trial:
         return np.split(np.arange(len(self.edges) - 1), self.firsts[1:])
 
 
+def where_true(xp, condition):
+    """Where it is True, as an array of NumPy's: that steers what comes next."""
+    found = np.zeros(condition.shape[0], dtype=bool)
+    found[true_indices(xp, condition)] = True
+    return found
+
+
 def split(edges, pieces):
     """Split windows into equal parts."""
     parts = [
@@ -274,20 +289,20 @@ def split(edges, pieces):
 
 def boundary_sample(centre, radius):
     """States on the faces of the box, shape (n, N_BOUNDARY)."""
-    n = len(radius)
+    n = radius.shape[0]
     rng = np.random.default_rng(2)
     xi = rng.uniform(-1, 1, size=(n, N_BOUNDARY))
     face = rng.integers(n, size=N_BOUNDARY)
     xi[face, np.arange(N_BOUNDARY)] = rng.choice((-1.0, 1.0), size=N_BOUNDARY)
-    return centre[:, None] + radius[:, None] * xi
+    return centre[:, None] + radius[:, None] * like(centre, xi)
 
 
 def check_size(fitter, n_windows):
     """Raise RuntimeError before memory or patience runs out."""
     n = fitter.basis.n
-    values = POINTS_PER_COEFFICIENT * fitter.basis.size * len(fitter.nodes) * n_windows
+    values = POINTS_PER_COEFFICIENT * fitter.basis.size * fitter.n_nodes * n_windows
     if n * values > MAX_ENTRIES:
-        unknowns = n * fitter.basis.size * len(fitter.nodes)
+        unknowns = n * fitter.basis.size * fitter.n_nodes
         raise RuntimeError(
             f"A flow map of {n} states with degree {fitter.basis.degree} has "
             f"{unknowns} unknowns in each window, and {n_windows} windows of them "

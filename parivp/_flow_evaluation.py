@@ -1,12 +1,16 @@
 """Polynomial maps of windows of time, composed and evaluated at many states."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from array_api_compat import device
 
-from ._array_namespace import is_numpy_namespace
+from ._array_namespace import (
+    array_namespace,
+    is_numpy_namespace,
+    like,
+    new_zeros,
+)
 from ._chebyshev import TotalDegreeBasis, chebyshev_rows
 
 __all__ = ["WindowMaps"]
@@ -31,18 +35,30 @@ class WindowMaps:
         Strictly monotonic times at which the windows meet.
     firsts : ndarray of int, shape (L,)
         First window of every leg.
-    origins : ndarray, shape (L, n)
-    inverses : ndarray, shape (L, n, n)
-    coefficients : ndarray, shape (W, N, n, size)
+    origins : array, shape (L, n)
+    inverses : array, shape (L, n, n)
+    coefficients : array, shape (W, N, n, size)
+        These are where the states are, times on the host.
     basis : TotalDegreeBasis
     """
 
     edges: np.ndarray
     firsts: np.ndarray
-    origins: np.ndarray
-    inverses: np.ndarray
-    coefficients: np.ndarray
+    origins: object
+    inverses: object
+    coefficients: object
     basis: TotalDegreeBasis
+
+    def placed_like(self, x):
+        """Return the same maps, of the library and on the device of `x`."""
+        moved = replace(
+            self,
+            origins=like(x, self.origins),
+            inverses=like(x, self.inverses),
+            coefficients=like(x, self.coefficients),
+        )
+        moved.__dict__["hops"] = like(x, self.hops)  # made once, here
+        return moved
 
     @cached_property
     def hops(self):
@@ -50,20 +66,23 @@ class WindowMaps:
 
         They are what the last window of the leg gives at its end.
         """
-        ends = np.sum(self.coefficients[self.firsts[1:] - 1], axis=1)  # T_k(1) = 1
+        xp = array_namespace(self.coefficients)
+        last = like(self.coefficients, self.firsts[1:] - 1)
+        ends = xp.sum(xp.take(self.coefficients, last, axis=0), axis=1)  # T_k(1) = 1
         constant = int(np.flatnonzero(self.basis.totals == 0)[0])
-        ends[:, :, constant] -= self.origins[1:]
-        return self.inverses[1:] @ ends
+        ends[:, :, constant] -= self.origins[1:, :]
+        return self.inverses[1:, :, :] @ ends
 
     def locate(self, t):
         """Window and time therein, from -1 to 1, of times within the span."""
+        xp, edges = array_namespace(t), like(t, self.edges)
         sign = 1.0 if self.edges[-1] > self.edges[0] else -1.0
-        w = np.searchsorted(sign * self.edges, sign * t, side="left") - 1
-        w = np.clip(w, 0, len(self.edges) - 2)
-        left, right = self.edges[w], self.edges[w + 1]
+        w = xp.searchsorted(sign * edges, sign * t, side="left") - 1
+        w = xp.clip(w, 0, len(self.edges) - 2)
+        left, right = xp.take(edges, w), xp.take(edges, w + 1)
         # from the nearer end, so that both ends are hit exactly
-        s = np.where(
-            np.abs(t - left) < np.abs(right - t),
+        s = xp.where(
+            xp.abs(t - left) < xp.abs(right - t),
             -1 + 2 * (t - left) / (right - left),
             1 - 2 * (right - t) / (right - left),
         )
@@ -74,22 +93,31 @@ class WindowMaps:
 
         Returns
         -------
-        outputs : list of ndarray, shape (n_times * n, size)
-        order : ndarray of int
+        outputs : list of array, shape (n_times * n, size), or None
+            None where no time is in the leg.
+        order : array of int
             Position among all outputs of every time of `t`.
         """
+        of_t, xp = array_namespace(t), array_namespace(self.coefficients)
         windows, s = self.locate(t)
-        by_window = np.argsort(windows, kind="stable")
-        legs = np.searchsorted(self.firsts, windows, side="right") - 1
-        outputs = [[] for _ in range(legs.max() + 1)]
-        for w in np.unique(windows):
-            here = by_window[windows[by_window] == w]
-            rows = np.stack(chebyshev_rows(np, s[here], self.coefficients.shape[1] - 1))
-            at_times = np.tensordot(rows, self.coefficients[w], axes=(0, 0))
-            outputs[legs[here[0]]].append(at_times.reshape(-1, self.basis.size))
-        nothing = np.empty((0, self.basis.size))
-        outputs = [np.concatenate([nothing, *matrices]) for matrices in outputs]
-        return outputs, np.argsort(by_window, kind="stable")
+        by_window = of_t.argsort(windows, stable=True)
+        windows, s = of_t.take(windows, by_window), of_t.take(s, by_window)
+        rows = of_t.stack(chebyshev_rows(of_t, s, self.coefficients.shape[1] - 1))
+        rows = like(self.coefficients, rows)
+        outputs, start = [], 0
+        while start < t.shape[0]:
+            here = windows[start : start + 1]
+            w = int(here[0])
+            stop = int(of_t.searchsorted(windows, here, side="right")[0])
+            at_times = xp.tensordot(
+                rows[:, start:stop], self.coefficients[w, ...], axes=((0,), (0,))
+            )
+            leg = int(np.searchsorted(self.firsts, w, side="right")) - 1
+            outputs.extend([] for _ in range(leg + 1 - len(outputs)))
+            outputs[leg].append(xp.reshape(at_times, (-1, self.basis.size)))
+            start = stop
+        outputs = [xp.concat(pieces) if pieces else None for pieces in outputs]
+        return outputs, of_t.argsort(by_window, stable=True)
 
     def _blocks(self, xp, n_columns, entries_each):
         entries = BLOCK_ENTRIES if is_numpy_namespace(xp) else BLOCK_ENTRIES_OTHERS
@@ -97,10 +125,8 @@ class WindowMaps:
         starts = range(0, n_columns, width)
         return [slice(i, min(i + width, n_columns)) for i in starts]
 
-    def _start(self, xp, y0):
-        inverse = xp.asarray(self.inverses[0], device=device(y0))
-        origin = xp.asarray(self.origins[0][:, None], device=device(y0))
-        return inverse @ (y0 - origin)
+    def _start(self, y0):
+        return self.inverses[0, ...] @ (y0 - self.origins[0, :][:, None])
 
     def states(self, xp, t, y0):
         """States at all times, from all initial states.
@@ -109,9 +135,10 @@ class WindowMaps:
         ----------
         xp : namespace
             Of `y0`.
-        t : ndarray, shape (m,)
-            Times within the span, in any order.
+        t : array, shape (m,)
+            Times within the span, in any order; on the host or where `y0` is.
         y0 : array, shape (n, B)
+            Where the maps are.
 
         Returns
         -------
@@ -119,21 +146,17 @@ class WindowMaps:
         """
         n, n_columns = y0.shape
         if t.size == 0 or n_columns == 0:
-            return xp.zeros((n, n_columns, t.size), dtype=y0.dtype, device=device(y0))
+            return new_zeros(y0, (n, n_columns, t.size))
         outputs, order = self._plan(t)
-        upload = [xp.asarray(matrix, device=device(y0)) for matrix in outputs]
-        hops = [
-            xp.asarray(hop, device=device(y0)) for hop in self.hops[: len(upload) - 1]
-        ]
-        blocks = []
+        blocks, last = [], len(outputs) - 1
         for block in self._blocks(xp, n_columns, self.basis.size):
-            xi, pieces = self._start(xp, y0[:, block]), []
-            for k, matrix in enumerate(upload):
+            xi, pieces = self._start(y0[:, block]), []
+            for k, matrix in enumerate(outputs):
                 values = self.basis.values(xp, xi)
-                if matrix.shape[0]:
+                if matrix is not None:
                     pieces.append(matrix @ values)
-                if k < len(hops):
-                    xi = hops[k] @ values
+                if k < last:
+                    xi = self.hops[k, ...] @ values
             blocks.append(xp.concat(pieces, axis=0))
         found = xp.reshape(xp.concat(blocks, axis=1), (t.size, n, n_columns))
         return self._sorted(xp, found, order)
@@ -145,44 +168,39 @@ class WindowMaps:
         """
         n, n_columns = y0.shape
         if t.size == 0 or n_columns == 0:
-            return xp.zeros(
-                (n, n, n_columns, t.size), dtype=y0.dtype, device=device(y0)
-            )
+            return new_zeros(y0, (n, n, n_columns, t.size))
         outputs, order = self._plan(t)
-        outputs = [xp.asarray(matrix, device=device(y0)) for matrix in outputs]
-        hops = [
-            xp.asarray(hop, device=device(y0)) for hop in self.hops[: len(outputs) - 1]
-        ]
-        first = xp.asarray(self.inverses[0][:, :, None], device=device(y0))
-        blocks = []
+        blocks, last = [], len(outputs) - 1
+        first = self.inverses[0, ...][:, :, None]
         for block in self._blocks(xp, n_columns, self.basis.size * n):
-            xi, pieces = self._start(xp, y0[:, block]), []
+            xi, pieces = self._start(y0[:, block]), []
             chain = xp.broadcast_to(first, (n, n, xi.shape[1]))
             for k, matrix in enumerate(outputs):
                 gradients = self.basis.gradients(xp, xi)
-                if matrix.shape[0]:
+                if matrix is not None:
                     pieces.append(_chained(xp, matrix @ gradients, chain))
-                if k < len(hops):
-                    chain = _chained(xp, hops[k] @ gradients, chain)
-                    xi = hops[k] @ self.basis.values(xp, xi)
+                if k < last:
+                    hop = self.hops[k, ...]
+                    chain = _chained(xp, hop @ gradients, chain)
+                    xi = hop @ self.basis.values(xp, xi)
             blocks.append(xp.concat(pieces, axis=0))
         found = xp.concat(blocks, axis=2)
         return self._sorted(xp, xp.reshape(found, (t.size, n, n, n_columns)), order)
 
     def _sorted(self, xp, found, order):
         """Bring times (first) into the order asked for, and to the end."""
-        if len(order) > 1:
-            found = xp.take(found, xp.asarray(order, device=device(found)), axis=0)
+        if order.shape[0] > 1:
+            found = xp.take(found, like(found, order), axis=0)
         return xp.moveaxis(found, 0, -1)
 
     def extent(self, y0):
         """Largest local coordinate that any of `y0` (n, B) takes on its way."""
-        xi = self._start(np, y0)
-        largest = np.max(np.abs(xi), initial=0.0)
-        for hop in self.hops:
-            xi = hop @ self.basis.values(np, xi)
-            largest = max(largest, np.max(np.abs(xi), initial=0.0))
-        return largest
+        xp, xi = array_namespace(y0), self._start(y0)
+        largest = xp.max(xp.abs(xi))
+        for k in range(len(self.firsts) - 1):
+            xi = self.hops[k, ...] @ self.basis.values(xp, xi)
+            largest = xp.maximum(largest, xp.max(xp.abs(xi)))
+        return float(largest)
 
 
 def _chained(xp, outer, inner):

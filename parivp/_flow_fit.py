@@ -18,6 +18,14 @@ from functools import cached_property
 
 import numpy as np
 
+from ._array_namespace import (
+    array_namespace,
+    block_size,
+    contiguous,
+    like,
+    new_arange,
+    new_empty,
+)
 from ._chebyshev import (
     TotalDegreeBasis,
     box_points,
@@ -31,7 +39,7 @@ from ._flow_trajectories import DoesNotBroadcast
 
 __all__ = ["Comparison", "Fitter", "Frames"]
 
-EPS = np.finfo(np.float64).eps
+EPS = float(np.finfo(np.float64).eps)
 MAX_ITERATIONS = 60
 # Iterations after which the changes must have become smaller than at first. They
 # behave as (h L)^k / k!, so where they have not, windows are too long anyway.
@@ -59,15 +67,15 @@ class Frames:
 
     Attributes
     ----------
-    origins : ndarray, shape (L, n)
-    axes : ndarray, shape (L, n, n)
+    origins : array, shape (L, n)
+    axes : array, shape (L, n, n)
         States are ``origins + axes @ xi``.
-    inverses : ndarray, shape (L, n, n)
+    inverses : array, shape (L, n, n)
     """
 
-    origins: np.ndarray
-    axes: np.ndarray
-    inverses: np.ndarray
+    origins: object
+    axes: object
+    inverses: object
 
     @classmethod
     def at(cls, y, xi, radius, tolerance, margin):
@@ -75,27 +83,29 @@ class Frames:
 
         Parameters
         ----------
-        y : ndarray, shape (n, S, L)
+        y : array, shape (n, S, L)
             States at the starts of the legs; in the first, those of the box.
         xi : ndarray, shape (n, S)
             Points of the unit box they come from, the centre first.
-        radius : ndarray, shape (n,)
-        tolerance : ndarray, shape (n, S, L)
+        radius : array, shape (n,)
+        tolerance : array, shape (n, S, L)
             Errors allowed of `y`.
         margin : float
             How much farther boxes reach than `y`.
         """
-        tau = np.max(tolerance, axis=1).T  # (L, n)
-        deviation = np.moveaxis(y - y[:, :1], 2, 0)  # (L, n, S)
-        linear = deviation @ np.linalg.pinv(xi) / tau[:, :, None]
-        u, sigma, vt = np.linalg.svd(linear)
-        principal = tau[:, :, None] * (u * np.maximum(sigma, NARROWEST)[:, None, :])
+        xp = array_namespace(y)
+        tau = xp.max(tolerance, axis=1).T  # (L, n)
+        deviation = xp.moveaxis(y - y[:, :1, :], 2, 0)  # (L, n, S)
+        linear = deviation @ like(y, np.linalg.pinv(xi)) / tau[:, :, None]
+        u, sigma, vt = xp.linalg.svd(linear)
+        principal = tau[:, :, None] * (u * xp.maximum(sigma, NARROWEST)[:, None, :])
         origins, axes = smaller(
             bounding_box(y, principal @ vt, margin), bounding_box(y, principal, margin)
         )
-        origins[0] = y[:, 0, 0]
-        axes[0] = np.diag(np.maximum(radius, NARROWEST * tau[0]))
-        return cls(origins, axes, np.linalg.inv(axes))
+        origins[0, :] = y[:, 0, 0]
+        first = xp.maximum(radius, NARROWEST * tau[0, :])
+        axes[0, :, :] = first * like(y, np.eye(len(xi)))
+        return cls(origins, axes, xp.linalg.inv(axes))
 
 
 def bounding_box(y, axes, margin):
@@ -103,30 +113,32 @@ def bounding_box(y, axes, margin):
 
     Parameters
     ----------
-    y : ndarray, shape (n, S, L)
-    axes : ndarray, shape (L, n, n)
+    y : array, shape (n, S, L)
+    axes : array, shape (L, n, n)
     margin : float
 
     Returns
     -------
-    origins : ndarray, shape (L, n)
-    axes : ndarray, shape (L, n, n)
+    origins : array, shape (L, n)
+    axes : array, shape (L, n, n)
         Those given, stretched.
     """
-    y = np.moveaxis(y, 2, 0)
-    local = np.linalg.solve(axes, y - y[:, :, :1])
-    low, high = local.min(axis=2), local.max(axis=2)
+    xp = array_namespace(y)
+    y = xp.moveaxis(y, 2, 0)
+    local = xp.linalg.solve(axes, y - y[:, :, :1])
+    low, high = xp.min(local, axis=2), xp.max(local, axis=2)
     origins = y[:, :, 0] + (axes @ ((low + high) / 2)[:, :, None])[:, :, 0]
-    return origins, axes * np.maximum(margin * (high - low) / 2, 0.5)[:, None, :]
+    return origins, axes * xp.maximum(margin * (high - low) / 2, 0.5)[:, None, :]
 
 
 def smaller(box, other):
     """Choose the boxes of less volume, leg by leg."""
-    volumes = [np.linalg.slogdet(axes)[1] for _, axes in (box, other)]
+    xp = array_namespace(box[0])
+    volumes = [xp.linalg.slogdet(axes)[1] for _, axes in (box, other)]
     keep = volumes[0] <= volumes[1]
     return (
-        np.where(keep[:, None], box[0], other[0]),
-        np.where(keep[:, None, None], box[1], other[1]),
+        xp.where(keep[:, None], box[0], other[0]),
+        xp.where(keep[:, None, None], box[1], other[1]),
     )
 
 
@@ -137,7 +149,7 @@ class Fitter:
     ----------
     rhs : Rhs
     trajectories : Trajectories
-    radius : ndarray, shape (n,)
+    radius : array, shape (n,)
     degree : int
         Largest total degree in the state.
     n_nodes : int
@@ -148,32 +160,31 @@ class Fitter:
         self.rhs = rhs
         self.trajectories = trajectories
         self.radius = radius
-        self.basis = TotalDegreeBasis(len(radius), degree)
+        self.basis = TotalDegreeBasis(radius.shape[0], degree)
+        self.n_nodes = n_nodes
         self.nodes = lobatto_points(n_nodes)
-        self.integrate = integration_matrix(n_nodes)
-        self.to_series = coefficients_from_values(n_nodes)
+        self.integrate = like(radius, integration_matrix(n_nodes))
+        self.to_series = like(radius, coefficients_from_values(n_nodes))
         self.margin = MARGIN
 
     @cached_property
     def points(self):
         """Points of the unit box from which solutions are fitted, shape (n, K)."""
-        return box_points(self.basis)
+        return like(self.radius, box_points(self.basis))
 
     def of_degree(self, degree):
         """Return one of another degree, or itself."""
         if degree == self.basis.degree:
             return self
-        other = Fitter(
-            self.rhs, self.trajectories, self.radius, degree, len(self.nodes)
-        )
+        other = Fitter(self.rhs, self.trajectories, self.radius, degree, self.n_nodes)
         other.margin = self.margin
         return other
 
     def frames(self, t):
         """Local coordinates at the times `t` (L,), of which the first is initial."""
-        y = self.trajectories(t)
+        y, xp = self.trajectories(t), array_namespace(self.radius)
         y[:, :, 0] = self.trajectories.y0
-        tolerance = self.trajectories.atol + self.trajectories.rtol * np.abs(y)
+        tolerance = self.trajectories.atol + self.trajectories.rtol * xp.abs(y)
         xi = self.trajectories.xi
         return Frames.at(y, xi, self.radius, tolerance, self.margin)
 
@@ -184,65 +195,88 @@ class Fitter:
 
         Returns
         -------
-        values : ndarray, shape (n, W, K, N)
-        converged : ndarray of bool, shape (W,)
+        values : array, shape (n, W, K, N)
+        converged : array of bool, shape (W,)
         """
+        xp = array_namespace(self.points)
         n, n_points = self.points.shape
-        n_windows, n_nodes = len(edges) - 1, len(self.nodes)
-        values = np.empty((n, n_windows, n_points, n_nodes))
-        converged = np.zeros(n_windows, dtype=bool)
         starts = frames.origins[:, :, None] + frames.axes @ self.points
-        starts = np.moveaxis(starts, 1, 0)
-        lengths = np.diff(firsts, append=n_windows)
-        width = max(CHUNK_ENTRIES // (n * n_points * n_nodes), 1)
+        starts = xp.moveaxis(starts, 1, 0)
+        lengths = np.diff(firsts, append=len(edges) - 1)
+        entries = block_size(xp, CHUNK_ENTRIES)
+        width = max(entries // (n * n_points * self.n_nodes), 1)
+        legs, reached, found = np.arange(len(firsts)), None, []
         for position in range(lengths.max()):
-            legs = np.flatnonzero(lengths > position)
+            going_on = np.flatnonzero(lengths[legs] > position)
+            if len(going_on) < len(legs):
+                legs, chosen = legs[going_on], like(starts, going_on)
+                starts = xp.take(starts, chosen, axis=1)
+                reached = xp.take(reached, chosen)
+            windows, chunks = firsts[legs] + position, []
             for i in range(0, len(legs), width):
-                chunk = legs[i : i + width]
-                windows = firsts[chunk] + position
-                found, reached = self._iterate(edges, windows, starts[:, chunk])
-                values[:, windows] = found
-                starts[:, chunk] = found[..., -1]
-                converged[windows] = reached
-                if position:
-                    converged[windows] &= converged[windows - 1]
-        return values, converged
+                chunk = slice(i, min(i + width, len(legs)))
+                chunks.append(self._iterate(edges, windows[chunk], starts[:, chunk, :]))
+            starts = _joined(xp, [values[..., -1] for values, _ in chunks], axis=1)
+            here = _joined(xp, [converged for _, converged in chunks])
+            reached = here if reached is None else here & reached
+            found.append((windows, [values for values, _ in chunks], reached))
+        values = _joined(xp, [part for _, parts, _ in found for part in parts], axis=1)
+        converged = _joined(xp, [flags for _, _, flags in found])
+        order = np.argsort(np.concatenate([windows for windows, _, _ in found]))
+        if np.all(order[1:] > order[:-1]):
+            return values, converged
+        order = like(values, order)
+        return xp.take(values, order, axis=1), xp.take(converged, order)
 
     def _iterate(self, edges, windows, starts):
-        """Picard iteration in some windows at once, from `starts` (n, windows, K)."""
-        half = (edges[windows + 1] - edges[windows])[:, None, None] / 2
-        t = edges[windows, None] + (self.nodes + 1) * half[:, :, 0]
+        """Picard iteration in some windows at once, from `starts` (n, windows, K).
+
+        Returns
+        -------
+        values : array, shape (n, windows, K, N)
+        converged : array of bool, shape (windows,)
+        """
+        xp = array_namespace(starts)
+        half = (edges[windows + 1] - edges[windows])[:, None] / 2
+        t = edges[windows, None] + (self.nodes + 1) * half
         values = self._guess(t, starts)
-        t = np.broadcast_to(t[:, None, :], values.shape[1:])
+        t, half = like(starts, t), like(starts, half[:, :, None])
         asked = ITERATED * self.trajectories.least[:, None, None, None]
-        busy = np.arange(len(windows))
-        converged = np.zeros(len(windows), dtype=bool)
-        first = np.empty(0)
+        busy, done, first = new_arange(t, len(windows)), [], None
         for iteration in range(MAX_ITERATIONS):
-            now = values[:, busy]
-            points = (t[busy].ravel(), now.reshape(len(now), -1))
+            now = values
+            points = _as_columns(xp, t, now)
             f = self.rhs(*points)
             if iteration == 0 and not self.rhs.confirmed(*points, f):
                 raise DoesNotBroadcast
-            f = f.reshape(now.shape)
-            new = starts[:, busy, :, None] + half[busy] * (f @ self.integrate.T)
-            values[:, busy] = new
-            rounding = 8 * EPS * np.max(np.abs(new), axis=(2, 3), keepdims=True)
-            change = np.max(np.abs(new - now) / (asked + rounding), axis=(0, 2, 3))
-            converged[busy] = change <= 1
-            if iteration == 0:
-                first = change
-            goes_on = (change > 1) & np.isfinite(change)
+            f = xp.reshape(f, now.shape)
+            values = starts[..., None] + half * (f @ self.integrate.T)
+            rounding = 8 * EPS * xp.max(xp.abs(values), axis=(2, 3), keepdims=True)
+            change = xp.max(xp.abs(values - now) / (asked + rounding), axis=(0, 2, 3))
+            first = change if first is None else first
+            goes_on = (change > 1) & xp.isfinite(change)
             if iteration >= PATIENCE:
                 goes_on &= change < first
-            busy, first = busy[goes_on], first[goes_on]
-            if busy.size == 0:
+            n_going_on = int(xp.count_nonzero(goes_on))
+            if n_going_on == 0:
                 break
-        return values, converged
+            if n_going_on < values.shape[1]:
+                done.append(_selected(xp, ~goes_on, [busy, change], [values]))
+                (busy, change, first, t, half), (values, starts) = _selected(
+                    xp, goes_on, [busy, change, first, t, half], [values, starts]
+                )
+        if not done:
+            return values, change <= 1
+        rows, columns = zip(*done, ([busy, change], [values]), strict=True)
+        order = xp.argsort(xp.concat([busy for busy, _ in rows]))
+        values = xp.concat([values for (values,) in columns], axis=1)
+        change = xp.concat([change for _, change in rows])
+        return xp.take(values, order, axis=1), xp.take(change, order) <= 1
 
     def _guess(self, t, starts):
         """Values at times `t` (windows, N) that follow the centre's trajectory."""
-        along = self.trajectories(t.ravel())[:, 0].reshape(len(starts), *t.shape)
+        along, xp = self.trajectories.of_centre(t.ravel()), array_namespace(starts)
+        along = xp.reshape(along, (starts.shape[0], *t.shape))
         return starts[..., None] + (along - along[:, :, :1])[:, :, None, :]
 
     def maps(self, edges, firsts, frames, series, basis):
@@ -255,24 +289,43 @@ class Fitter:
         ----------
         edges, firsts : ndarray
         frames : Frames
-        series : ndarray, shape (n, W, K, N)
+        series : array, shape (n, W, K, N)
         basis : TotalDegreeBasis
 
         Returns
         -------
         maps : WindowMaps
-        misfit : ndarray, shape (n, W)
+        misfit : array, shape (n, W)
             Largest one at the ends of the windows.
         """
-        at_points = basis.values(np, self.points)
-        q, r = np.linalg.qr(at_points.T)
-        coefficients = np.linalg.solve(r, q.T) @ series
-        coefficients = np.ascontiguousarray(np.moveaxis(coefficients, (1, 3), (0, 1)))
+        xp = array_namespace(series)
+        at_points = basis.values(xp, self.points)
+        q, r = xp.linalg.qr(at_points.T)
+        coefficients = xp.linalg.solve(r, q.T) @ series
+        coefficients = contiguous(xp.moveaxis(coefficients, (1, 3), (0, 1)))
         maps = WindowMaps(
             edges, firsts, frames.origins, frames.inverses, coefficients, basis
         )
-        fitted = np.moveaxis(coefficients.sum(axis=1) @ at_points, 1, 0)
-        return maps, np.max(np.abs(fitted - series.sum(axis=3)), axis=2)
+        fitted = xp.moveaxis(xp.sum(coefficients, axis=1) @ at_points, 1, 0)
+        return maps, xp.max(xp.abs(fitted - xp.sum(series, axis=3)), axis=2)
+
+
+def _as_columns(xp, t, values):
+    """Make times (windows, N) and states (n, windows, K, N) columns of points."""
+    t = xp.broadcast_to(t[:, None, :], values.shape[1:])
+    return xp.reshape(t, (-1,)), xp.reshape(values, (values.shape[0], -1))
+
+
+def _selected(xp, condition, rows, columns):
+    """Of some arrays those rows, of others those columns, for which it is True."""
+    k = xp.nonzero(condition)[0]
+    rows = [xp.take(x, k, axis=0) for x in rows]
+    return rows, [xp.take(x, k, axis=1) for x in columns]
+
+
+def _joined(xp, pieces, axis=0):
+    """Concatenate; one piece is not copied."""
+    return pieces[0] if len(pieces) == 1 else xp.concat(pieces, axis=axis)
 
 
 class Comparison:
@@ -286,7 +339,7 @@ class Comparison:
 
     Attributes
     ----------
-    allowed : ndarray, shape (n, 1, W, checks)
+    allowed : array, shape (n, 1, W, checks)
         Errors allowed from all initial states, at times in every window and, the
         last one, at its end.
     """
@@ -300,8 +353,8 @@ class Comparison:
         )
         self.starts = trajectories(edges[firsts])
         self.starts[:, :, 0] = trajectories.y0
-        truth = trajectories(self.t.ravel())
-        self.truth = truth.reshape(*truth.shape[:2], *self.t.shape)
+        truth, xp = trajectories(self.t.ravel()), array_namespace(self.starts)
+        self.truth = xp.reshape(truth, (*truth.shape[:2], *self.t.shape))
         self.allowed = trajectories.tolerance(self.truth)
 
     def local(self, maps):
@@ -309,21 +362,22 @@ class Comparison:
 
         Returns
         -------
-        ndarray, shape (W,)
+        array, shape (W,)
             The largest in every window, in tolerances.
         """
         n, n_samples, n_legs = self.starts.shape
-        deviation = np.moveaxis(self.starts, 2, 0) - maps.origins[:, :, None]
-        xi = np.moveaxis(maps.inverses @ deviation, 0, 1).reshape(n, -1)
-        basis = maps.basis.values(np, xi).reshape(-1, n_legs, n_samples)
-        basis = np.moveaxis(basis, 1, 0)
-        rows = np.stack(chebyshev_rows(np, CHECKS, maps.coefficients.shape[1] - 1))
-        worst = np.empty(len(self.t))
-        for w, coefficients in enumerate(maps.coefficients):
-            at_checks = np.tensordot(rows, coefficients, (0, 0))
-            found = np.moveaxis(at_checks @ basis[self.leg[w]], 0, 2)
-            error = np.abs(found - self.truth[:, :, w]) / self.allowed[:, :, w]
-            worst[w] = np.max(error)
+        xp, n_nodes = array_namespace(self.starts), maps.coefficients.shape[1]
+        deviation = xp.moveaxis(self.starts, 2, 0) - maps.origins[:, :, None]
+        xi = xp.reshape(xp.moveaxis(maps.inverses @ deviation, 0, 1), (n, -1))
+        basis = xp.reshape(maps.basis.values(xp, xi), (-1, n_legs, n_samples))
+        basis = xp.moveaxis(basis, 1, 0)
+        rows = like(xi, np.stack(chebyshev_rows(np, CHECKS, n_nodes - 1)))
+        worst = new_empty(xi, (len(self.t),))
+        for w in range(len(self.t)):
+            at_checks = xp.tensordot(rows, maps.coefficients[w, ...], axes=((0,), (0,)))
+            found = xp.moveaxis(at_checks @ basis[int(self.leg[w]), ...], 0, 2)
+            error = xp.abs(found - self.truth[:, :, w, :]) / self.allowed[:, :, w, :]
+            worst[w] = xp.max(error)
         return worst
 
     def composed(self, maps):
@@ -333,8 +387,9 @@ class Comparison:
         -------
         scaled : float
             Largest one, in tolerances.
-        absolute : ndarray, shape (n,)
+        absolute : array, shape (n,)
         """
-        found = maps.states(np, self.t.ravel(), self.trajectories.y0)
-        error = np.abs(found.reshape(self.truth.shape) - self.truth)
-        return float(np.max(error / self.allowed)), error.max(axis=(1, 2, 3))
+        xp = array_namespace(self.truth)
+        found = maps.states(xp, self.t.ravel(), self.trajectories.y0)
+        error = xp.abs(xp.reshape(found, self.truth.shape) - self.truth)
+        return float(xp.max(error / self.allowed)), xp.max(error, axis=(1, 2, 3))

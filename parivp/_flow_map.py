@@ -1,16 +1,37 @@
 """The flow of a box of initial values, fitted once and evaluated at any of them."""
 
+import math
 import zipfile
 
 import numpy as np
-from array_api_compat import device
 
-from ._array_namespace import array_namespace, as_numpy, errstate
+from ._array_namespace import (
+    array_namespace,
+    as_numpy,
+    backend_name,
+    copied,
+    device_of,
+    downloaded,
+    errstate,
+    first_true,
+    has_own_place,
+    is_complex,
+    like,
+    same_place,
+)
 from ._chebyshev import TotalDegreeBasis
 from ._flow_adapt import adapt
 from ._flow_evaluation import WindowMaps
 from ._flow_trajectories import DoesNotBroadcast, Trajectories
-from ._options import as_args, as_flag, as_tolerances, as_whole, with_args
+from ._options import (
+    as_args,
+    as_flag,
+    as_tolerances,
+    as_whole,
+    on_device,
+    placed,
+    with_args,
+)
 from ._rhs import Rhs
 
 __all__ = ["FlowMap", "fit_flow_map"]
@@ -34,6 +55,7 @@ def fit_flow_map(
     degree=None,
     max_windows=1000,
     time_vectorized=None,
+    device=None,
 ):
     """Fit the flow of ``dy/dt = fun(t, y)`` for a whole box of initial values.
 
@@ -54,7 +76,10 @@ def fit_flow_map(
         The initial time and the other end of the interval, which may come before.
     y_box : tuple of (centre, radius)
         Initial values ``centre - radius <= y0 <= centre + radius``; centre has
-        shape (n,), radius is a number or has shape (n,), and is not negative.
+        shape (n,), radius is a number or has shape (n,), and is not negative. If
+        the centre is an array of CuPy, or of another library that follows the array
+        API standard, the map is fitted by that library, where the centre is; `fun`
+        gets such arrays.
     args : tuple, optional
         Handed to `fun` after ``t`` and ``y``.
     rtol, atol : float or array_like, shape (n,), optional
@@ -69,6 +94,9 @@ def fit_flow_map(
         Windows of time into which the interval may be split.
     time_vectorized : bool or None, optional
         Whether `fun` broadcasts over time; None finds out.
+    device : {"cpu", "cuda"}, optional
+        Where the map is fitted: "cuda" brings a box of NumPy's to the GPU. By
+        default where the centre is.
 
     Returns
     -------
@@ -81,7 +109,10 @@ def fit_flow_map(
         If an argument is out of its range or has the wrong shape, or the box is
         complex.
     TypeError
-        If an argument is not of the kind expected.
+        If an argument is not of the kind expected, or arrays are of several
+        libraries or devices.
+    ImportError
+        If `device` is "cuda" and CuPy is not installed.
     RuntimeError
         If the tolerance cannot be met: the problem is stiff, trajectories of the
         box separate too far, `fun` is not smooth, or memory does not suffice.
@@ -120,8 +151,8 @@ def fit_flow_map(
     (2, 2)
     """
     t0, tf = _interval(t_span)
-    centre, radius = _box(y_box)
-    n = centre.size
+    centre, radius = _box(y_box, device)
+    n, xp = centre.shape[0], array_namespace(centre)
     if not callable(fun):
         raise TypeError(f"`fun` is expected to be callable, but actually is {fun!r}.")
     rtol, atol = as_tolerances(rtol, atol, n)
@@ -129,20 +160,20 @@ def fit_flow_map(
     max_windows = as_whole("max_windows", max_windows)
     time_vectorized = as_flag("time_vectorized", time_vectorized)
     fun = with_args(fun, as_args(args))
-    rhs = Rhs(fun, np.empty(n), time_vectorized=time_vectorized)
-    rhs.strict(np.array([t0]), centre[:, None])  # shows what is wrong with `fun`
+    rhs = Rhs(fun, centre, time_vectorized=time_vectorized)
+    rhs.strict(like(centre, [t0]), centre[:, None])  # shows what is wrong with `fun`
     problem = ((t0, tf), centre, radius, rtol, atol)
-    try:
-        fitted = _fit(rhs, problem, degree, max_windows)
-    except DoesNotBroadcast:  # as it had seemed to; `rhs` calls it singly now
-        fitted = _fit(rhs, problem, degree, max_windows)
+    with errstate(xp):
+        try:
+            fitted = _fit(rhs, problem, degree, max_windows)
+        except DoesNotBroadcast:  # as it had seemed to; `rhs` calls it singly now
+            fitted = _fit(rhs, problem, degree, max_windows)
     return FlowMap(fitted.maps, centre, radius, fitted.errors)
 
 
 def _fit(rhs, problem, degree, max_windows):
-    with errstate(np):
-        trajectories = Trajectories(rhs, *problem)
-        return adapt(rhs, trajectories, problem[2], degree, max_windows)
+    trajectories = Trajectories(rhs, *problem)
+    return adapt(rhs, trajectories, problem[2], degree, max_windows)
 
 
 class FlowMap:
@@ -155,15 +186,15 @@ class FlowMap:
     ----------
     maps : WindowMaps
         Polynomials of the windows of time; `fit_flow_map` and `load` make them.
-    centre, radius : ndarray, shape (n,)
+    centre, radius : array, shape (n,)
         The box of initial values.
-    error_estimate : ndarray, shape (n,)
+    error_estimate : array, shape (n,)
         Largest error of each component, absolute, at any time: found by comparison
         with a sample of trajectories that the fit has not used.
 
     Attributes
     ----------
-    centre, radius, error_estimate : ndarray, shape (n,)
+    centre, radius, error_estimate : array, shape (n,)
         As above.
     t_span : tuple of float
         The initial time and the other end.
@@ -183,11 +214,12 @@ class FlowMap:
 
     def __init__(self, maps, centre, radius, error_estimate):
         self._maps = maps
+        self._elsewhere = None
         self.centre = centre
         self.radius = radius
         self.error_estimate = error_estimate
         self.t_span = (float(maps.edges[0]), float(maps.edges[-1]))
-        self.n = len(centre)
+        self.n = centre.shape[0]
         self.n_windows = len(maps.edges) - 1
         self.n_legs = len(maps.firsts)
         self.degree = maps.basis.degree
@@ -197,8 +229,12 @@ class FlowMap:
         return (
             f"FlowMap(n={self.n}, t_span={self.t_span}, n_windows={self.n_windows}, "
             f"n_legs={self.n_legs}, degree={self.degree}, "
-            f"error_estimate={np.max(self.error_estimate):.1e})"
+            f"error_estimate={self._largest_error:.1e})"
         )
+
+    @property
+    def _largest_error(self):
+        return float(array_namespace(self.error_estimate).max(self.error_estimate))
 
     def __call__(self, t, y0):
         """Return states.
@@ -208,7 +244,8 @@ class FlowMap:
         t : float or array_like, shape (m,)
             Times within `t_span`, in any order.
         y0 : array_like, shape (n,) or (n, B)
-            Initial values in the box. The result belongs to their array library.
+            Initial values in the box. The result belongs to their array library; if
+            the map was fitted on a device, they are expected to be there.
 
         Returns
         -------
@@ -221,9 +258,11 @@ class FlowMap:
         ValueError
             If an initial value is outside the box, a time outside the interval, or
             the shape is wrong.
+        TypeError
+            If an argument does not hold numbers, or is where the map is not.
         """
         xp, t, y0, drop = self._arguments(t, y0)
-        return drop(self._maps.states(xp, t, y0))
+        return drop(self._maps_at(y0).states(xp, t, y0))
 
     def jacobian(self, t, y0):
         """Return derivatives of the states by the initial values.
@@ -252,7 +291,7 @@ class FlowMap:
         states, by about ``degree**2 / radius`` at most.
         """
         xp, t, y0, drop = self._arguments(t, y0)
-        return drop(self._maps.jacobians(xp, t, y0))
+        return drop(self._maps_at(y0).jacobians(xp, t, y0))
 
     def in_box(self, y0):
         """Whether initial values are in the box.
@@ -267,7 +306,9 @@ class FlowMap:
         array of bool, shape () or (B,)
             True up to rounding errors outside.
         """
-        y0 = _as_array(y0)
+        return self._in_box(self._states(y0))
+
+    def _in_box(self, y0):
         if y0.ndim not in (1, 2) or y0.shape[0] != self.n:
             raise ValueError(
                 f"`y0` is expected to have shape ({self.n},) or ({self.n}, B), but "
@@ -276,32 +317,18 @@ class FlowMap:
         xp = array_namespace(y0)
         shape = (self.n,) + (1,) * (y0.ndim - 1)
         centre, radius = (
-            xp.reshape(xp.asarray(x, device=device(y0)), shape)
-            for x in (self.centre, self.radius)
+            xp.reshape(like(y0, x), shape) for x in (self.centre, self.radius)
         )
         reach = radius + SLACK * (xp.abs(centre) + radius)
         return xp.all(xp.abs(y0 - centre) <= reach, axis=0)
 
     def _arguments(self, t, y0):
         """Check the arguments of a call; say what its result is without."""
-        y0 = _as_array(y0)
-        inside = self.in_box(y0)
-        xp = array_namespace(y0)
-        if not xp.all(inside):
-            self._refuse(as_numpy(y0), as_numpy(inside))
-        t = as_numpy(t).astype(float)
-        if t.ndim > 1:
-            raise ValueError(
-                f"`t` is expected to be a number or to have shape (m,), but actually "
-                f"has shape {t.shape}."
-            )
-        low, high = sorted(self.t_span)
-        outside = ~((t >= low) & (t <= high))
-        if np.any(outside):
-            raise ValueError(
-                f"`t` is expected to be between {low} and {high}, but actually has "
-                f"{np.ravel(t)[np.ravel(outside)][0]}."
-            )
+        y0 = self._states(y0)
+        inside, xp = self._in_box(y0), array_namespace(y0)
+        if not bool(xp.all(inside)):
+            self._refuse(xp, y0, inside)
+        t = self._times(t, y0)
 
         def drop(found):
             found = found[..., 0] if t.ndim == 0 else found
@@ -310,11 +337,71 @@ class FlowMap:
             return found[..., 0] if t.ndim == 0 else found[..., 0, :]
 
         columns = y0 if y0.ndim == 2 else y0[:, None]
-        return xp, np.atleast_1d(t), columns, drop
+        return xp, array_namespace(t).reshape(t, (-1,)), columns, drop
 
-    def _refuse(self, y0, inside):
-        columns = y0.reshape(self.n, -1)
-        k = int(np.flatnonzero(~np.ravel(inside))[0])
+    def _states(self, y0):
+        """Return initial values as an array of floats, of the library they come from.
+
+        They are not copied to where the map is, but numbers in lists are put there.
+        """
+        if has_own_place(self.centre):
+            if not isinstance(y0, np.ndarray | np.generic):
+                y0 = placed("y0", y0, self.centre, "y_box")
+            elif y0.dtype.kind in "biufc":
+                xp = array_namespace(self.centre)
+                raise TypeError(
+                    f"`y0` is expected to be an array of {backend_name(xp)} on the "
+                    f"device {device_of(self.centre)}, as the flow map is, but "
+                    "actually is one of numpy."
+                )
+        try:
+            xp = array_namespace(y0)
+        except TypeError:
+            y0 = np.asarray(y0)
+            xp = array_namespace(y0)
+        if is_complex(y0):
+            raise ValueError("`y0` is complex, but the flow map is of real states.")
+        if not xp.isdtype(y0.dtype, ("bool", "integral", "real floating")):
+            raise TypeError(
+                f"`y0` is expected to hold numbers, but actually has dtype {y0.dtype}."
+            )
+        return xp.astype(y0, xp.float64)
+
+    def _times(self, t, y0):
+        """Return times as an array of floats: on the host, or left where `y0` is."""
+        if has_own_place(t):
+            t = placed("t", t, y0)
+            xp = array_namespace(t)
+            t = xp.astype(t, xp.float64)
+        else:
+            t, xp = as_numpy(t).astype(float), np
+        if t.ndim > 1:
+            raise ValueError(
+                f"`t` is expected to be a number or to have shape (m,), but actually "
+                f"has shape {t.shape}."
+            )
+        low, high = sorted(self.t_span)
+        outside = ~((t >= low) & (t <= high))
+        if bool(xp.any(outside)):
+            k = first_true(xp, xp.reshape(outside, (-1,)))
+            raise ValueError(
+                f"`t` is expected to be between {low} and {high}, but actually has "
+                f"{float(xp.reshape(t, (-1,))[k])}."
+            )
+        return t
+
+    def _maps_at(self, y0):
+        """Return the maps, placed where `y0` is; the last ones elsewhere are kept."""
+        if same_place(self._maps.coefficients, y0):
+            return self._maps
+        last = self._elsewhere
+        if last is None or not same_place(last.coefficients, y0):
+            last = self._elsewhere = self._maps.placed_like(y0)
+        return last
+
+    def _refuse(self, xp, y0, inside):
+        columns = xp.reshape(y0, (self.n, -1))
+        k = first_true(xp, ~xp.reshape(inside, (-1,)))
         which = "" if y0.ndim == 1 else f" in column {k}"
         raise ValueError(
             f"`y0` is expected to be in the box with centre {self.centre} and radius "
@@ -334,12 +421,12 @@ class FlowMap:
                 file,
                 parivp_flow_map=np.array(FORMAT),
                 degree=np.array(self.degree),
-                **{name: getattr(self._maps, name) for name in ARRAYS},
-                **{name: getattr(self, name) for name in OWN_ARRAYS},
+                **{name: downloaded(getattr(self._maps, name)) for name in ARRAYS},
+                **{name: downloaded(getattr(self, name)) for name in OWN_ARRAYS},
             )
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path, *, device=None):
         """Read a map that `save` has written.
 
         Nothing is unpickled, so files from others can do no harm.
@@ -348,6 +435,8 @@ class FlowMap:
         ----------
         path : str or path
             Name of the file.
+        device : {"cpu", "cuda"}, optional
+            Where the map is to be, whichever it was on. Default is "cpu".
 
         Returns
         -------
@@ -373,27 +462,15 @@ class FlowMap:
             raise ValueError(f"`path` holds no flow map: {path}.")
         basis = TotalDegreeBasis(len(stored["centre"]), int(stored["degree"]))
         maps = WindowMaps(*(stored[name] for name in ARRAYS), basis)
-        return cls(maps, *(stored[name] for name in OWN_ARRAYS))
-
-
-def _as_array(y0):
-    """Return an array of floats, of the library it comes from."""
-    try:
-        xp = array_namespace(y0)
-    except TypeError:
-        xp, y0 = np, np.asarray(y0)
-    if xp.isdtype(y0.dtype, "complex floating"):
-        raise ValueError("`y0` is complex, but the flow map is of real states.")
-    if not xp.isdtype(y0.dtype, ("bool", "integral", "real floating")):
-        raise TypeError(
-            f"`y0` is expected to hold numbers, but actually has dtype {y0.dtype}."
-        )
-    return xp.astype(y0, xp.float64)
+        centre = on_device("centre", stored["centre"], device)
+        if has_own_place(centre):
+            maps = maps.placed_like(centre)
+        return cls(maps, *(like(centre, stored[name]) for name in OWN_ARRAYS))
 
 
 def _interval(t_span):
     t0, tf = map(float, t_span)
-    if not (np.isfinite(t0) and np.isfinite(tf) and t0 != tf):
+    if not (math.isfinite(t0) and math.isfinite(tf) and t0 != tf):
         raise ValueError(
             "`t_span` is expected to hold two different finite times, but actually "
             f"is {(t0, tf)}."
@@ -401,32 +478,45 @@ def _interval(t_span):
     return t0, tf
 
 
-def _box(y_box):
-    """Return centre and radius, both of shape (n,)."""
+def _box(y_box, device):
+    """Return centre and radius, both of shape (n,), where the map is to be fitted."""
     try:
         centre, radius = y_box
     except (TypeError, ValueError):
         raise ValueError(
             f"`y_box` is expected to be (centre, radius), but actually is {y_box!r}."
         ) from None
-    if np.iscomplexobj(centre) or np.iscomplexobj(radius):
-        raise ValueError(
-            "`y_box` is complex, but a flow map is of real states: write real and "
-            "imaginary parts as states of their own."
-        )
-    centre, radius = np.array(centre, dtype=float), np.array(radius, dtype=float)
+    centre = _as_floats(on_device("y_box", centre, device))
+    radius = _as_floats(radius)
+    if has_own_place(radius):
+        radius = placed("radius", radius, centre, "centre")
     if centre.ndim != 1 or centre.size == 0 or radius.shape not in ((), centre.shape):
         raise ValueError(
             "`y_box` is expected to have a centre of shape (n,) and a radius that is a "
             f"number or has the same shape, but actually has shapes {centre.shape} "
             f"and {radius.shape}."
         )
-    radius = np.broadcast_to(radius, centre.shape).copy()
-    if not (np.all(np.isfinite(centre)) and np.all(np.isfinite(radius))):
+    xp = array_namespace(centre)
+    radius = copied(xp.broadcast_to(like(centre, radius), centre.shape))
+    if not bool(xp.all(xp.isfinite(centre)) & xp.all(xp.isfinite(radius))):
         raise ValueError("All components of `y_box` must be finite.")
-    if np.any(radius < 0):
+    if bool(xp.any(radius < 0)):
         raise ValueError(
             f"`y_box` is expected to have a radius of 0 or more, but actually has "
             f"{radius}."
         )
     return centre, radius
+
+
+def _as_floats(values):
+    """Copy part of the box to an array of floats, of NumPy's or where it is."""
+    own_place = has_own_place(values)
+    if is_complex(values) if own_place else np.iscomplexobj(values):
+        raise ValueError(
+            "`y_box` is complex, but a flow map is of real states: write real and "
+            "imaginary parts as states of their own."
+        )
+    if not own_place:
+        return np.array(values, dtype=float)
+    xp = array_namespace(values)
+    return xp.astype(values, xp.float64)

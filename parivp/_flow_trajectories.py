@@ -6,9 +6,12 @@ wrong a map is; no map is fitted to them.
 """
 
 import itertools
+import math
 
 import numpy as np
-from scipy.integrate import DOP853, OdeSolution
+
+from ._array_namespace import array_namespace, first_true, like, new_full
+from ._flow_steps import DenseTrajectories, SharedSteps
 
 __all__ = ["DoesNotBroadcast", "Trajectories", "box_sample"]
 
@@ -19,6 +22,7 @@ MAX_CORNERS, MAX_FACES = 64, 64
 # tighter than the absolute one asked for. A component that crosses zero is wanted to
 # that, however loose the relative one is.
 RTOL, ATOL_FACTOR = 1e-13, 1e-6
+SMALLEST_RATIO = 1e-300
 
 
 class DoesNotBroadcast(Exception):
@@ -53,7 +57,7 @@ class Trajectories:
     ----------
     rhs : Rhs
     t_span : tuple of float
-    centre, radius : ndarray, shape (n,)
+    centre, radius : array, shape (n,)
     rtol, atol : float or ndarray, shape (n,)
         Tolerances that the map is to meet.
 
@@ -61,10 +65,11 @@ class Trajectories:
     ----------
     xi : ndarray, shape (n, S)
         Points of the unit box at which the trajectories start.
-    y0 : ndarray, shape (n, S)
+    y0 : array, shape (n, S)
     steps : ndarray
         Times of the integrator's steps.
-    least : ndarray, shape (n,)
+    rtol, atol : array, shape (n, 1, 1) or (1, 1, 1)
+    least : array, shape (n,)
         Smallest error allowed of each component at any of them.
     digits : float
         Number of digits that the most accurate component is to have.
@@ -76,58 +81,61 @@ class Trajectories:
     """
 
     def __init__(self, rhs, t_span, centre, radius, rtol, atol):
-        self.xi = box_sample(len(centre))
-        self.y0 = centre[:, None] + radius[:, None] * self.xi
-        self.rtol = np.reshape(rtol, (-1, 1, 1))
-        self.atol = np.reshape(atol, (-1, 1, 1))
-        shape = self.y0.shape
+        xp = array_namespace(centre)
+        self.xi = box_sample(centre.shape[0])
+        self.y0 = centre[:, None] + radius[:, None] * like(centre, self.xi)
+        self.rtol = like(centre, np.reshape(rtol, (-1, 1, 1)))
+        self.atol = like(centre, np.reshape(atol, (-1, 1, 1)))
+        n_samples = self.xi.shape[1]
 
-        def stacked(t, y):
-            return rhs(np.full(shape[1], t), y.reshape(shape)).ravel()
+        def all_at(t, y):
+            return rhs(new_full(y, (n_samples,), t), y)
 
-        solver = DOP853(
-            stacked,
-            t_span[0],
-            self.y0.ravel(),
-            t_span[1],
-            rtol=RTOL,
-            atol=np.broadcast_to(ATOL_FACTOR * self.atol[..., 0], shape).ravel(),
-        )
-        at_start = solver.f.reshape(shape)
-        if not np.all(np.isfinite(at_start)):
-            k = int(np.flatnonzero(~np.isfinite(at_start).all(axis=0))[0])
+        tightest = ATOL_FACTOR * self.atol[:, :, 0]
+        solver = SharedSteps(all_at, t_span[0], self.y0, t_span[1], RTOL, tightest)
+        at_start = solver.f
+        finite = xp.all(xp.isfinite(at_start), axis=0)
+        if not bool(xp.all(finite)):
+            k = first_true(xp, ~finite)
             raise RuntimeError(
                 f"`fun` is not finite at t = {t_span[0]} and y = {self.y0[:, k]}, "
                 "which is in the box."
             )
         self.steps, self._solution = self._run(solver)
         y = self(self.steps)
-        self.least = np.min(self.tolerance(y), axis=(1, 2))
-        size = np.max(np.abs(y), axis=(1, 2))
-        self.digits = -np.log10(np.min(self.least / np.maximum(size, self.least)))
-        times = np.full(shape[1], solver.t)
+        self.least = xp.min(self.tolerance(y), axis=(1, 2))
+        size = xp.max(xp.abs(y), axis=(1, 2))
+        ratio = xp.min(self.least / xp.maximum(size, self.least))
+        self.digits = -math.log10(max(float(ratio), SMALLEST_RATIO))
         for t, y, f in (
-            (np.full(shape[1], t_span[0]), self.y0, at_start),
-            (times, solver.y.reshape(shape), solver.f.reshape(shape)),
+            (t_span[0], self.y0, at_start),
+            (solver.t, solver.y, solver.f),
         ):
-            if not rhs.confirmed(t, y, f):
+            if not rhs.confirmed(new_full(y, (n_samples,), t), y, f):
                 raise DoesNotBroadcast
 
     def _run(self, solver):
-        steps, pieces = [solver.t], []
-        limit = min(MAX_STEPS, MAX_ENTRIES // (8 * solver.n))
-        while solver.status == "running" and len(pieces) < limit:
+        """Integrate to the end; return the times of the steps and the solution."""
+        xp = array_namespace(self.y0)
+        steps, states, pieces = [solver.t], [], []
+        limit = min(MAX_STEPS, MAX_ENTRIES // (8 * self.y0.size))
+        while len(pieces) < limit and solver.t != solver.t_bound:
+            y = solver.y
             solver.step()
-            if solver.status != "failed":
-                steps.append(solver.t)
-                pieces.append(solver.dense_output())
-        if solver.status == "finished" and np.all(np.isfinite(solver.y)):
-            return np.array(steps), OdeSolution(steps, pieces)
-        if solver.status == "running":
+            if solver.failed:
+                break
+            steps.append(solver.t)
+            states.append(y)
+            pieces.append(solver.interpolant())
+        finished = solver.t == solver.t_bound
+        if finished and bool(xp.all(xp.isfinite(solver.y))):
+            steps = np.array(steps)
+            return steps, DenseTrajectories(steps, states, pieces)
+        if solver.failed or finished:
+            why = "one of them seems to cease to exist"
+        else:
             n_trajectories = self.y0.shape[1]
             why = f"more than {limit} steps of {n_trajectories} together are too many"
-        else:
-            why = "one of them seems to cease to exist"
         raise RuntimeError(
             f"Trajectories from the box were not followed beyond t = {solver.t:.6g}: "
             f"{why}. Shorten `t_span` or shrink the box; a stiff problem has no flow "
@@ -136,22 +144,28 @@ class Trajectories:
 
     def __call__(self, t):
         """States at times `t` (m,), shape (n, S, m)."""
-        return self._solution(t).reshape(*self.xi.shape, -1)
+        return self._solution(t)
+
+    def of_centre(self, t):
+        """State of the first trajectory at times `t` (m,), shape (n, m)."""
+        return self._solution(t, 1)[:, 0, :]
 
     def tolerance(self, y):
         """Error allowed of states at the same times from anywhere in the box.
 
         Parameters
         ----------
-        y : ndarray, shape (n, S, ...)
+        y : array, shape (n, S, ...)
 
         Returns
         -------
-        ndarray, shape (n, 1, ...)
+        array, shape (n, 1, ...)
             By the smallest absolute value of any, which is zero between states of
             different signs.
         """
-        low, high = y.min(axis=1, keepdims=True), y.max(axis=1, keepdims=True)
-        least = np.where(low * high > 0, np.minimum(np.abs(low), np.abs(high)), 0.0)
+        xp = array_namespace(y)
+        low, high = xp.min(y, axis=1, keepdims=True), xp.max(y, axis=1, keepdims=True)
+        least = xp.where(low * high > 0, xp.minimum(xp.abs(low), xp.abs(high)), 0.0)
         shape = (-1,) + (1,) * (y.ndim - 1)
-        return self.atol.reshape(shape) + self.rtol.reshape(shape) * least
+        rtol, atol = (xp.reshape(x, shape) for x in (self.rtol, self.atol))
+        return atol + rtol * least

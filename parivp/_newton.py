@@ -91,6 +91,7 @@ def newton(
     exact=False,
     shorten=True,
     slack=1.0,
+    least_rate=0.0,
 ):
     """Solve all steps of a window, from a guess.
 
@@ -120,6 +121,9 @@ def newton(
         Give up the steps behind one that cannot be trusted.
     slack : float
         Updates that do not get smaller any more may be so many times `tol`.
+    least_rate : float
+        Updates are not taken to contract by more than this, whatever the last two
+        of them say.
 
     Returns
     -------
@@ -160,7 +164,7 @@ def newton(
                 before = float(xp.max(previous[: U.shape[-1]]))
                 # a norm may overflow where the iterate before was zero
                 rate = norm / max(before, TINY) if before < math.inf else math.inf
-                left = 1.0 if exact else _series(rate)
+                left = 1.0 if exact else _series(max(rate, least_rate))
             state.n_converged = first_true(xp, ~((norms == 0) | (left * norms <= 1.0)))
             if iteration > 0 and shorten and state.n_converged < norms.shape[0]:
                 head = _converged_head(xp, norms, previous[: U.shape[-1]])

@@ -21,6 +21,7 @@ from ._array_namespace import (
     interp,
     is_complex,
     like,
+    same_place,
 )
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "as_state",
     "as_tolerances",
     "as_whole",
+    "on_device",
     "placed",
     "warn_extraneous",
     "with_args",
@@ -177,23 +179,10 @@ def as_state(y0, device):
     array or array_like
         An array of its library, of float64 or complex128, or what NumPy can read.
     """
-    if device is not None:
-        as_choice("device", device, ("cpu", "cuda"))
-    if device == "cpu" and has_own_place(y0):
-        raise TypeError(
-            "`device` is 'cpu', so that `y0` is expected to be an array of numpy, but "
-            f"actually is one of {backend_name(array_namespace(y0))}."
-        )
-    if device == "cuda" and not has_own_place(y0):
-        y0 = cuda_namespace().asarray(np.asarray(y0))
+    y0 = on_device("y0", y0, device)
     if not has_own_place(y0):
         return y0
     xp = array_namespace(y0)
-    if device == "cuda" and backend_name(xp) != "cupy":
-        raise TypeError(
-            "`device` is 'cuda', so that `y0` is expected to be an array of cupy or "
-            f"numpy, but actually is one of {backend_name(xp)}."
-        )
     if y0.ndim != 1:
         raise ValueError("`y0` must be 1-dimensional.")
     if not xp.isdtype(y0.dtype, ("bool", "numeric")):
@@ -204,7 +193,29 @@ def as_state(y0, device):
     return y0
 
 
-def placed(name, values, y):
+def on_device(name, x, device):
+    """Bring an array to the device asked for: "cpu", "cuda", or None.
+
+    Raises
+    ------
+    TypeError
+        If that is not the one of an array of another library than NumPy.
+    """
+    if device is not None:
+        as_choice("device", device, ("cpu", "cuda"))
+    if not has_own_place(x):
+        return cuda_namespace().asarray(np.asarray(x)) if device == "cuda" else x
+    library = backend_name(array_namespace(x))
+    allowed = {"cpu": "numpy", "cuda": "cupy or numpy"}.get(device)
+    if device == "cpu" or (device == "cuda" and library != "cupy"):
+        raise TypeError(
+            f"`device` is {device!r}, so that `{name}` is expected to be an array of "
+            f"{allowed}, but actually is one of {library}."
+        )
+    return x
+
+
+def placed(name, values, y, like_what="y0"):
     """Bring numbers of an option to where the state `y` is.
 
     Raises
@@ -214,11 +225,11 @@ def placed(name, values, y):
     """
     if not has_own_place(values):
         return like(y, values)
-    same = type(values) is type(y) and device_of(values) == device_of(y)
-    if not same:
+    if not same_place(values, y):
         raise TypeError(
-            f"`{name}` and `y0` are expected to be arrays of one library and on one "
-            f"device, but actually are of {_place_of(values)} and {_place_of(y)}."
+            f"`{name}` and `{like_what}` are expected to be arrays of one library and "
+            f"on one device, but actually are of {_place_of(values)} and "
+            f"{_place_of(y)}."
         )
     return values
 

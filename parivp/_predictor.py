@@ -8,13 +8,24 @@ import itertools
 import math
 import threading
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 from scipy.integrate import LSODA, odeint
 
+from ._array_namespace import (
+    array_namespace,
+    errstate,
+    first_true,
+    is_complex,
+    is_numpy_namespace,
+    like,
+    new_empty,
+    spacing,
+)
 from ._jacobian import SQRT_EPS
+from ._rosenbrock import RODAS3, RosenbrockTableau, rosenbrock
 
 __all__ = ["Predictor", "Trajectory", "predict", "predict_at"]
 
@@ -26,6 +37,10 @@ ODEINT_NAMES = {"jac": "Dfun", "lband": "ml", "uband": "mu"}
 MOST_STEPS = 2**31 - 1
 # A trajectory may have so many times the steps asked for if that leads to the end.
 STRETCH = 1.25
+# Where steps are made in array operations, what counts is how many follow each other
+# and not how many points they have: windows then pay that take an iteration or two
+# more (benchmarks/native_predictor.py).
+NATIVE_RTOL = 1e-2
 # Many times for each piece of a trajectory.
 MANY = 16
 # From this size on one call for all columns of the Jacobian is faster than one for
@@ -53,20 +68,22 @@ class Trajectory:
         f = _monotone_slopes(t, y) if f is None else f
         y0, f0, f1 = y[:, :-1], f[:, :-1], f[:, 1:]
         slope = (y[:, 1:] - y0) / h
-        self.coefficients = np.empty((4, *y0.shape), dtype=slope.dtype)
-        self.coefficients[0] = (f0 + f1 - 2 * slope) / h**2
-        self.coefficients[1] = (3 * slope - 2 * f0 - f1) / h
-        self.coefficients[2] = f0
-        self.coefficients[3] = y0
+        self.coefficients = new_empty(slope, (4, *y0.shape))
+        self.coefficients[0, ...] = (f0 + f1 - 2 * slope) / h**2
+        self.coefficients[1, ...] = (3 * slope - 2 * f0 - f1) / h
+        self.coefficients[2, ...] = f0
+        self.coefficients[3, ...] = y0
 
     def __call__(self, t):
         """States at sorted times `t` (M,) within the trajectory, shape (n, M)."""
-        inner = self.direction * self.t[1:-1]
-        if len(t) < MANY * len(self.t):
-            k = np.searchsorted(inner, self.direction * t, "right")
-            s = t - self.t[k]
-            c3, c2, f0, y0 = self.coefficients[:, :, k]
-            return ((c3 * s + c2) * s + f0) * s + y0
+        xp, inner = array_namespace(t), self.direction * self.t[1:-1]
+        few = t.shape[0] < MANY * self.t.shape[0]
+        if few or not is_numpy_namespace(xp):
+            k = xp.searchsorted(inner, self.direction * t, side="right")
+            s = t - xp.take(self.t, k)
+            c = xp.take(self.coefficients, k, axis=2)
+            values = (c[0, ...] * s + c[1, ...]) * s + c[2, ...]
+            return values * s + c[3, ...]
         # where there are many more times than pieces, those are repeated for them
         ends = np.searchsorted(self.direction * t, inner)
         counts = np.diff(ends, prepend=0, append=len(t))
@@ -82,10 +99,12 @@ class Trajectory:
 
     def steps_between(self, start, end):
         """Count the predictor's steps from one time to another."""
-        inner = self.direction * self.t
-        ends = np.searchsorted(inner, [self.direction * start, self.direction * end])
-        ends = np.minimum(ends, len(self.t) - 1)
-        first, last = ends if self.n_steps is None else self.n_steps[ends]
+        xp, inner = array_namespace(self.t), self.direction * self.t
+        wanted = like(self.t, [float(start), float(end)])
+        ends = xp.searchsorted(inner, self.direction * wanted)
+        first, last = (min(int(ends[k]), self.t.shape[0] - 1) for k in (0, 1))
+        if self.n_steps is not None:
+            first, last = self.n_steps[first], self.n_steps[last]
         return int(last - first)
 
 
@@ -141,7 +160,8 @@ class Predictor:
     Attributes
     ----------
     classes : tuple of OdeSolver
-        Of these classes of SciPy the first that can make a step is used. LSODA
+        Of these classes of SciPy the first that can make a step is used; where
+        there are none, steps in array operations alone are made. LSODA
         costs about two evaluations and a few microseconds a step, a fraction of
         what the Runge-Kutta classes cost, and switches to its stiff formulas by
         itself, but cannot run inside a function that LSODA itself is
@@ -153,12 +173,21 @@ class Predictor:
         problems they amplify the errors of the states.
     structure : Structure or None
         That of the Jacobian, for systems with a sparse one.
+    tableau : RosenbrockTableau
+        For steps in array operations.
     """
 
     classes: tuple
     rtol: float
     slopes: bool = True
     structure: object = None
+    tableau: RosenbrockTableau = RODAS3
+
+    def on(self, example):
+        """Return the predictor for states that are where the array `example` is."""
+        if type(example) is np.ndarray:
+            return self
+        return replace(self, classes=(), rtol=NATIVE_RTOL)
 
     def loosening(self, rtol):
         """How much looser than the tolerances it is at least."""
@@ -174,26 +203,45 @@ def predict(predictor, rhs, t, y, t_bound, n_steps, *, rtol, atol, max_step):
         None if no step could be made. What `rhs` raises ends the trajectory,
         as do states that are not finite: they were computed ahead.
     """
-    limits = (t_bound, n_steps, rtol, atol, max_step)
+    xp, limits = rhs.xp, (t_bound, n_steps, rtol, atol, max_step)
+    if not predictor.classes:
+        ts, ys = _run_rosenbrock(predictor.tableau, rhs, t, y, *limits)
     for cls in predictor.classes:
         ts, ys = _run(cls, predictor.structure, rhs, t, y, *limits)
         if len(ts) > 1:
             break
-    else:
+    if len(ts) < 2:
         return None
-    ts, ys = np.array(ts), np.array(ys).T
-    if not np.iscomplexobj(ys):
-        ys = _as_states(ys, y)
-    moved = np.abs(ts[1:] - ts[:-1]) > 10 * np.spacing(np.abs(ts[1:]))
+    ts = like(y, ts, xp.float64)
+    if not predictor.classes:
+        ys = xp.stack(ys, axis=1)
+    elif np.iscomplexobj(ys[-1]):
+        ys = np.array(ys).T
+    else:
+        ys = _as_states(np.array(ys).T, y)
+    moved = xp.abs(ts[1:] - ts[:-1]) > 10 * spacing(xp, ts[1:])
     f = rhs(ts, ys) if predictor.slopes else ys
-    m = len(ts)
-    if not (moved.all() and math.isfinite(np.abs(f).sum() + np.abs(ys).sum())):
-        good = np.isfinite(f).all(axis=0) & np.isfinite(ys).all(axis=0)
+    m = ts.shape[0]
+    sizes = xp.sum(xp.abs(f)) + xp.sum(xp.abs(ys))
+    if not (bool(xp.all(moved)) and math.isfinite(float(sizes))):
+        good = xp.all(xp.isfinite(f), axis=0) & xp.all(xp.isfinite(ys), axis=0)
         good[1:] &= moved
-        m = m if good.all() else int(np.argmin(good))
+        m = first_true(xp, ~good)
     if m < 2:
         return None
     return Trajectory(ts[:m], ys[:, :m], f[:, :m] if predictor.slopes else None)
+
+
+def _run_rosenbrock(tableau, rhs, t, y, t_bound, n_steps, rtol, atol, max_step):
+    """Make steps in array operations alone; return times and states."""
+    ts, ys = [t], [y]
+    steps = rosenbrock(rhs, t, y, t_bound, rtol, atol, max_step, tableau)
+    for t_new, y_new in steps:
+        ts.append(t_new)
+        ys.append(y_new)
+        if _suffices(ts, t_bound, n_steps):
+            break
+    return ts, ys
 
 
 def _monotone_slopes(t, y):
@@ -202,18 +250,21 @@ def _monotone_slopes(t, y):
     Weighted harmonic means (Fritsch & Butland, SIAM J. Sci. Stat. Comput. 5,
     1984), and of the two steps at the ends one that is limited by them.
     """
-    if len(t) == 2:
-        return np.repeat(np.diff(y) / np.diff(t), 2, axis=1)
-    h = t[1:] - t[:-1]
+    xp, h = array_namespace(y), t[1:] - t[:-1]
     d = (y[:, 1:] - y[:, :-1]) / h
+    if t.shape[0] == 2:
+        return xp.repeat(d, 2, axis=1)
     w1, w2 = 2 * h[1:] + h[:-1], h[1:] + 2 * h[:-1]
-    slopes = np.empty_like(y)
-    with np.errstate(all="ignore"):
+    with errstate(xp):
         mean = (w1 + w2) / (w1 / d[:, :-1] + w2 / d[:, 1:])
-    mean[~(d[:, :-1] * d[:, 1:] > 0)] = 0.0
-    slopes[:, 1:-1] = mean
-    slopes[:, 0], slopes[:, -1] = d[:, 0], d[:, -1]
-    return slopes
+        same = _same_sign(xp, d[:, :-1], d[:, 1:])
+    mean = xp.where(same, mean, 0.0)
+    return xp.concat([d[:, :1], mean, d[:, -1:]], axis=1)
+
+
+def _same_sign(xp, a, b):
+    """Whether slopes point the same way."""
+    return (xp.real(a * xp.conj(b)) if is_complex(a) else a * b) > 0
 
 
 def _run(cls, structure, rhs, t, y, t_bound, n_steps, rtol, atol, max_step):

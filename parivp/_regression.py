@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ._array_namespace import array_namespace
+from ._array_namespace import array_namespace, device_of
 from ._chebyshev import chebyshev_derivative_rows, chebyshev_rows
 
 __all__ = [
@@ -219,11 +219,14 @@ def regress(rhs, basis, formulation, points, initial, *, ic_weight, reg_lambda):
     P, Q = basis.in_y(y0)[0], basis.in_t(t0)[0]
     phi = xp.reshape(P @ Q.T, (-1,))
     matrix = matrix + ic_weight * phi[:, None] * phi[None, :]
-    matrix = matrix + reg_lambda * xp.eye(phi.shape[0], dtype=phi.dtype)
+    one = xp.eye(phi.shape[0], dtype=phi.dtype, device=device_of(phi))
+    matrix = matrix + reg_lambda * one
     try:
         a = xp.linalg.solve(matrix, vector + ic_weight * phi * y0)
-    except np.linalg.LinAlgError:  # CuPy's too
+    except np.linalg.LinAlgError:
         raise SingularEquations from None
+    if not bool(xp.all(xp.isfinite(a))):  # what CuPy says
+        raise SingularEquations
     return FittedFunction(basis, xp.reshape(a, basis.n_basis))
 
 
@@ -267,6 +270,6 @@ def fixed_points(fitted, t, y, *, damping, tol, max_iter, check=None):
         change = xp.abs(y_new - y)
         residuals.append(float(xp.max(xp.abs(residual))))
         y = y_new
-        if not xp.any(change >= tol):  # NaN stays
+        if not bool(xp.any(change >= tol)):  # NaN stays
             break
     return y, change, residuals

@@ -14,10 +14,20 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ._array_namespace import errstate
+from ._array_namespace import (
+    array_namespace,
+    copied,
+    errstate,
+    first_true,
+    is_complex,
+    like,
+    new_full,
+    new_zeros,
+    true_indices,
+)
 from ._dense_output import PiecewisePolynomial
 from ._mesh import prefix_below
-from ._options import as_choice, as_pair, as_whole
+from ._options import as_choice, as_mesh, as_pair, as_whole
 from ._regression import (
     BASES,
     FORMULATIONS,
@@ -95,7 +105,7 @@ class RegressionSettings:
                 f"{needed} one equation: `y0` is expected to have shape (1,), "
                 f'but actually has {y0.shape}. Use formulation="flow".'
             )
-        if y0.dtype.kind == "c":
+        if is_complex(y0):
             raise ValueError(
                 f'{needed} real problems, but `y0` is complex. Use formulation="flow".'
             )
@@ -122,9 +132,10 @@ class FixedPointMethod:
 
     def interpolant(self, t, y, K):
         """Cubics with the slopes `K`, shape (2, n, N), at both ends of N steps."""
-        h, change = np.diff(t), np.diff(y, axis=1)
-        left, right = h * K
-        bubble = np.stack([(left - right) / 2, change - (left + right) / 2])
+        xp = array_namespace(t)
+        h, change = xp.diff(t), xp.diff(y, axis=1)
+        left, right = h * K[0, ...], h * K[1, ...]
+        bubble = xp.stack([(left - right) / 2, change - (left + right) / 2])
         return PiecewisePolynomial(t, y, bubble)
 
 
@@ -136,25 +147,28 @@ class RegressionLoop:
     ----------
     discretization : FixedPointMethod
     t : float
-    y : ndarray, shape (1,)
+    y : array, shape (1,)
     t_bound : float
     settings : Settings
     regression : RegressionSettings
-    mesh : ndarray, shape (N + 1,), optional
+    mesh : array, shape (N + 1,), optional
         By default 200 equal steps.
     """
 
     discretization: FixedPointMethod
     t: float
-    y: np.ndarray
+    y: object
     t_bound: float
     settings: object
     regression: RegressionSettings
-    mesh: np.ndarray | None = None
+    mesh: object = None
     nit: int = 0
     nsteps: int = 0
     newton_residuals: list = field(default_factory=list)
     suspect: bool = False  # nothing is accepted before `fun` was found out
+
+    def __post_init__(self):
+        self.xp = array_namespace(self.y)
 
     def start(self):
         """Call `fun` at the initial point, where what it raises arrives."""
@@ -168,39 +182,42 @@ class RegressionLoop:
         IntegrationFailed
             If not all steps can be accepted.
         """
+        xp = self.xp
         if self.t == self.t_bound:
-            t, K = np.array([self.t, self.t_bound]), np.zeros((2, 1, 1))
-            yield self._accept(t, np.repeat(self.y[:, None], 2, axis=1), K)
+            t, K = like(self.y, [self.t, self.t_bound]), new_zeros(self.y, (2, 1, 1))
+            yield self._accept(t, xp.stack([self.y, self.y], axis=1), K)
             return
         mesh = self.mesh
         if mesh is None:
-            mesh = np.linspace(self.t, self.t_bound, N_STEPS + 1)
-        with errstate(np):
+            mesh = as_mesh(N_STEPS, None, self.t, self.t_bound, self.y)
+        with errstate(xp):
             y, n_converged, slopes = self._trajectory(mesh)
-            n_finite = _count_leading(np.isfinite(slopes[0, 1:]))
+            n_finite = first_true(xp, ~xp.isfinite(slopes[0, 1:]))
             n = min(n_converged, n_finite)
-            K = np.stack([slopes[:, :n], slopes[:, 1 : n + 1]])
+            K = xp.stack([slopes[:, :n], slopes[:, 1 : n + 1]])
             errors = self._errors(mesh[: n + 1], y[:, : n + 1], K)
         n_accurate = prefix_below(errors, 1.0)
         n_accepted = int(min(n_accurate, self.settings.max_steps or math.inf))
         if n_accepted > 0:
             end = n_accepted + 1
             yield self._accept(mesh[:end], y[:, :end], K[..., :n_accepted])
-        if n_accepted == len(mesh) - 1:
+        if n_accepted == mesh.shape[0] - 1:
             return
         if n_accepted < n_accurate:
             raise IntegrationFailed(_too_many_steps(n_accepted, self.t))
         if n_accurate < n:
-            raise IntegrationFailed(_inaccurate(mesh, errors, n_accurate))
+            t, largest = float(mesh[n_accurate + 1]), float(xp.max(errors))
+            raise IntegrationFailed(_inaccurate(t, largest))
+        t = float(mesh[n + 1])
         if n_converged == n:
             n_iterations = len(self.newton_residuals[-1])
-            raise IntegrationFailed(_not_converged(mesh[n + 1], n_iterations))
-        raise IntegrationFailed(_not_finite("fixed point", mesh[n + 1], y[0, n + 1]))
+            raise IntegrationFailed(_not_converged(t, n_iterations))
+        raise IntegrationFailed(_not_finite("fixed point", t, float(y[0, n + 1])))
 
     def _accept(self, t, y, K):
         """Take over the steps and hand them out."""
-        self.t, self.y = float(t[-1]), y[:, -1].copy()
-        self.nsteps += len(t) - 1
+        self.t, self.y = float(t[-1]), copied(y[:, -1])
+        self.nsteps += t.shape[0] - 1
         return Segment(t, y, K)
 
     # -- the regression and its fixed points -------------------------------
@@ -217,9 +234,11 @@ class RegressionLoop:
     def _solve(self, mesh):
         """Return states on `mesh`, and the number of steps that converged."""
         fitted = self._fit()
-        settings, start = self.settings, np.full(len(mesh), self.y[0])
-        if settings.initial_guess is not None:
-            start = settings.initial_guess(mesh)[0]
+        settings, y0 = self.settings, float(self.y[0])
+        if settings.initial_guess is None:
+            start = new_full(mesh, mesh.shape, y0)
+        else:
+            start = settings.initial_guess(mesh)[0, :]
         y, change, residuals = fixed_points(
             fitted,
             mesh,
@@ -231,8 +250,9 @@ class RegressionLoop:
         )
         self.nit += len(residuals)
         self.newton_residuals.append(np.array(residuals))
-        y[0] = self.y[0]  # it is known
-        return y[None], _count_leading(change[1:] < self._newton_tol)
+        y[0] = y0  # it is known
+        n_converged = first_true(self.xp, ~(change[1:] < self._newton_tol))
+        return y[None, :], n_converged
 
     def _fit(self):
         """Fit F to random points of the box."""
@@ -255,8 +275,8 @@ class RegressionLoop:
                 self._sampled_values,
                 basis,
                 options.formulation,
-                points,
-                (np.array([t0]), np.array([y0])),
+                tuple(like(self.y, values) for values in points),
+                (like(self.y, [t0]), self.y),
                 ic_weight=options.ic_weight,
                 reg_lambda=options.reg_lambda,
             )
@@ -268,20 +288,19 @@ class RegressionLoop:
 
     def _sampled_values(self, t, y):
         """Values of `fun` at samples, which must be finite."""
-        rhs, y = self.discretization.rhs, y[None]
+        rhs, xp, y = self.discretization.rhs, self.xp, y[None, :]
         values = rhs(t, y)
         if rhs.check and rhs.time_vectorized:
             # the samples are random, so the first ones are as good as any
             rhs.time_vectorized = rhs.agrees(
-                t, y, values, range(min(len(t), COMPARED_SAMPLES))
+                t, y, values, list(range(min(t.shape[0], COMPARED_SAMPLES)))
             )
             if not rhs.time_vectorized:
                 values = rhs(t, y)
-        finite = np.isfinite(values[0])
-        if not finite.all():
-            k = int(np.argmin(finite))
-            raise IntegrationFailed(_not_finite("sample", t[k], y[0, k]))
-        return values[0]
+        k = first_true(xp, ~xp.isfinite(values[0, :]))
+        if k < t.shape[0]:
+            raise IntegrationFailed(_not_finite("sample", float(t[k]), float(y[0, k])))
+        return values[0, :]
 
     def _slopes(self, mesh, y):
         """Values of `fun` on the solution, and whether single calls agree."""
@@ -289,18 +308,21 @@ class RegressionLoop:
         slopes = rhs(mesh, y)
         if not (rhs.check and rhs.time_vectorized):
             return slopes, True
-        columns = np.linspace(0, len(mesh) - 1, min(len(mesh), COMPARED_STEPS))
-        columns = np.unique(columns.astype(int))
-        columns = columns[np.isfinite(slopes[0, columns])]
+        n_points, xp = mesh.shape[0], self.xp
+        columns = np.linspace(0, n_points - 1, min(n_points, COMPARED_STEPS))
+        columns = np.unique(columns.astype(int)).tolist()
+        finite = xp.isfinite(xp.take(slopes[0, :], like(mesh, columns)))
+        columns = [columns[k] for k in true_indices(xp, finite)]
         rhs.time_vectorized = rhs.agrees(mesh, y, slopes, columns)
         return slopes, rhs.time_vectorized
 
     def _errors(self, t, y, K):
         """Estimated errors of the steps, in units of the tolerance."""
-        if len(t) == 1:
-            return np.empty(0)
+        if t.shape[0] == 1:
+            return t[1:]
         trajectory = self.discretization.interpolant(t, y, K)
-        rtol, atol = (np.max(x) for x in (self.settings.rtol, self.settings.atol))
+        settings = self.settings
+        rtol, atol = (float(np.max(x)) for x in (settings.rtol, settings.atol))
         return trajectory_errors(self.discretization.rhs, trajectory, rtol, atol)
 
     @property
@@ -310,11 +332,6 @@ class RegressionLoop:
     @property
     def _max_newton(self):
         return self.settings.max_newton or MAX_NEWTON
-
-
-def _count_leading(mask):
-    """Count the leading True."""
-    return len(mask) if mask.all() else int(np.argmin(mask))
 
 
 # -- what is said where the integration stops -----------------------------------
@@ -341,13 +358,12 @@ def _not_converged(t, n_iterations):
     )
 
 
-def _inaccurate(mesh, errors, k):
-    """Say that step `k` is the first whose error is too large."""
-    largest = np.max(errors)
-    estimate = "not finite" if not np.isfinite(largest) else f"{largest:.2g}"
+def _inaccurate(t, largest):
+    """Say that the step that ends at `t` is the first whose error is too large."""
+    estimate = "not finite" if not math.isfinite(largest) else f"{largest:.2g}"
     return (
         "The fixed points do not satisfy the differential equation to the tolerance: "
-        f"their estimated error exceeds it from t = {mesh[k + 1]:.15g} on, and its "
+        f"their estimated error exceeds it from t = {t:.15g} on, and its "
         f"largest ratio to it is {estimate}. {ADVICE}"
     )
 

@@ -11,6 +11,9 @@ from ._predictor import predict
 __all__ = ["SingleSteps"]
 
 MAX_NEWTON = 10
+# Where the Jacobians are kept the first two updates may differ by more than later
+# ones do: the first has errors of the guess in it that one iteration removes.
+LEAST_RATE = 0.02
 
 
 class SingleSteps:
@@ -49,6 +52,7 @@ class SingleSteps:
                 trusted=False,
                 shorten=False,
                 slack=slack,
+                least_rate=LEAST_RATE if disc is self.chord else 0.0,
             )
             if result.n_converged == 1:
                 if len(result.residuals) > MAX_NEWTON // 2:

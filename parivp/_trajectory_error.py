@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ._array_namespace import array_namespace, like, new_empty
 from ._scan import affine_scan
 
 __all__ = ["trajectory_errors"]
@@ -32,45 +33,49 @@ def trajectory_errors(rhs, trajectory, rtol, atol):
 
     Returns
     -------
-    ndarray, shape (N,)
+    array, shape (N,)
         The largest error of every step, at its middle and its end; NaN where
         `fun` has no finite value.
     """
-    mesh = trajectory.t
-    nodes = np.empty(2 * len(mesh) - 1)
+    mesh, xp = trajectory.t, array_namespace(trajectory.t)
+    nodes = new_empty(mesh, (2 * mesh.shape[0] - 1,))
     nodes[::2], nodes[1::2] = mesh, (mesh[:-1] + mesh[1:]) / 2
-    states = trajectory(nodes)[0]
+    states = trajectory(nodes)[0, :]
     coarse, _ = _integrals(rhs, trajectory, nodes, N_COARSE)
     integrals, (points, y, f, weights) = _integrals(rhs, trajectory, nodes, N_FINE)
-    defects, doubts = np.diff(states) - integrals, np.abs(integrals - coarse)
-    shift = np.maximum(atol + rtol * np.abs(y), SMALLEST_SHIFT * np.abs(y))
-    worst = np.zeros(len(defects))
+    defects, doubts = xp.diff(states) - integrals, xp.abs(integrals - coarse)
+    shift = xp.maximum(atol + rtol * xp.abs(y), SMALLEST_SHIFT * xp.abs(y))
+    worst = xp.zeros_like(defects)
     for d in (shift, -shift):
         # the shift that is left after rounding
         moved = y + d
         rates = (_values(rhs, points, moved) - f) / (moved - y)
-        growth = np.exp(np.sum(weights * rates, axis=1))
-        inside = np.maximum(growth, 1.0)
-        errors = np.abs(_carry_on(growth, inside * defects))
+        growth = xp.exp(xp.sum(weights * rates, axis=1))
+        inside = xp.maximum(growth, 1.0)
+        errors = xp.abs(_carry_on(growth, inside * defects))
         errors += _carry_on(growth, inside * doubts)
-        worst = np.maximum(worst, errors)  # NaN stays
-    scaled = worst / (atol + rtol * np.abs(states[1:]))
-    return scaled.reshape(-1, 2).max(axis=1)
+        worst = xp.maximum(worst, errors)  # NaN stays
+    scaled = worst / (atol + rtol * xp.abs(states[1:]))
+    return xp.max(xp.reshape(scaled, (-1, 2)), axis=1)
 
 
 def _integrals(rhs, trajectory, nodes, n_points):
     """Integrals of f along the trajectory, and what they were made of."""
-    x, w = np.polynomial.legendre.leggauss(n_points)
-    half = np.diff(nodes)[:, None] / 2
+    xp = array_namespace(nodes)
+    x, w = (like(nodes, part) for part in np.polynomial.legendre.leggauss(n_points))
+    half = xp.diff(nodes)[:, None] / 2
     points = nodes[:-1, None] + half * (1 + x)
-    y = trajectory(points.ravel())[0].reshape(points.shape)
+    y = trajectory(xp.reshape(points, (-1,)))
+    y = xp.reshape(y[0, :], points.shape)
     f, weights = _values(rhs, points, y), half * w
-    return np.sum(weights * f, axis=1), (points, y, f, weights)
+    return xp.sum(weights * f, axis=1), (points, y, f, weights)
 
 
 def _values(rhs, t, y):
     """Values of `rhs` at points of any shape."""
-    return rhs(t.ravel(), y.reshape(1, -1)).reshape(t.shape)
+    xp = array_namespace(t)
+    values = rhs(xp.reshape(t, (-1,)), xp.reshape(y, (1, -1)))
+    return xp.reshape(values, t.shape)
 
 
 def _carry_on(growth, added):

@@ -67,3 +67,25 @@ def method(request):
 def library(request):
     """A library besides NumPy, with a device."""
     return find_library(request.param)
+
+
+def counting(read, counted):
+    """Method that notes the shapes of what it reads."""
+
+    def wrapper(self):
+        counted.append(self.shape)
+        return read(self)
+
+    return wrapper
+
+
+@pytest.fixture
+def reads(library, monkeypatch):
+    """Count the numbers that are read from the device, in a list."""
+    if library.name != "array_api_strict":
+        pytest.skip("reads are counted with array_api_strict")
+    counted = []
+    cls = type(library.put(0.0))
+    for name in ("__float__", "__int__", "__bool__", "__index__", "__complex__"):
+        monkeypatch.setattr(cls, name, counting(getattr(cls, name), counted))
+    return counted

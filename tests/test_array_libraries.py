@@ -141,23 +141,6 @@ def test_single_window(library):
     assert_allclose(history, known, rtol=1e-2, atol=1e-12)
 
 
-@pytest.fixture
-def reads(library, monkeypatch):
-    """Count the numbers that are read from the device, in a list."""
-    if library.name != "array_api_strict":
-        pytest.skip("reads are counted with array_api_strict")
-    counted = []
-    cls = type(library.put(0.0))
-    for name in ("__float__", "__int__", "__bool__", "__index__", "__complex__"):
-
-        def counting(self, read=getattr(cls, name)):
-            counted.append(self.shape)
-            return read(self)
-
-        monkeypatch.setattr(cls, name, counting)
-    return counted
-
-
 def test_reads_do_not_grow_with_the_steps(library, method, reads):
     """Arrays cannot be read from this device; numbers are, and steer the loop."""
     numbers = []

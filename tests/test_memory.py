@@ -1,4 +1,4 @@
-"""Where memory ends, windows get shorter; where not even a step fits, a status says so."""
+"""Windows shrink where memory ends; where no step fits, a status says so."""
 
 import numpy as np
 import pytest
