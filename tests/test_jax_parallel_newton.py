@@ -74,7 +74,6 @@ def test_maps_that_do_not_commute():
     u = np.zeros(3)
     expected = [u := A[k] @ u + b[k] for k in range(33)]
     for compose in (jax_parallel_newton.compose, jax_parallel_newton.compose_unrolled):
-        scanned = jax_parallel_newton.affine_scan(
-            jax_parallel_newton.jnp.asarray(A), b, compose
-        )
+        scan = jax.jit(lambda A, b, f=compose: jax_parallel_newton.affine_scan(A, b, f))
+        scanned = scan(A, b)
         np.testing.assert_allclose(scanned, expected, rtol=1e-12)
