@@ -45,10 +45,11 @@ def broadcasting_jac(name):
     """Jacobian of a stiff problem by operations that all array libraries share."""
 
     def dahlquist(t, y):
-        return [[0.0 * y[0] - 1000.0]]
+        return [[0.0 * y[0, ...] - 1000.0]]
 
     def robertson(t, y):
-        a, b, c, zero = 6e7 * y[1], 1e4 * y[2], 1e4 * y[1], 0.0 * y[0]
+        a, b, c = 6e7 * y[1, ...], 1e4 * y[2, ...], 1e4 * y[1, ...]
+        zero = 0.0 * a
         return [[zero - 0.04, b, c], [zero + 0.04, -a - b, -c], [zero, a, zero]]
 
     entries = {"dahlquist": dahlquist, "robertson": robertson}[name]
