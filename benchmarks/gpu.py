@@ -277,6 +277,7 @@ class Experiments:
         keys = ("problem", "n_steps", "library", "method")
         return {
             "date": datetime.date.today().isoformat(),
+            "cores": n_cores(),
             "versions": {
                 "Python": platform.python_version(),
                 "NumPy": np.__version__,
@@ -292,6 +293,13 @@ class Experiments:
 
 
 _JAX = ("jax-gpu", "jax-cpu")
+
+
+def n_cores():
+    """Return how many cores the processes may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count()
 
 
 def applies(method, problem, n_steps):
@@ -383,7 +391,8 @@ def markdown(record):
     lines = [
         "# parivp and JAX on the paper's experiments",
         "",
-        f"Printed by `{record['command']}` on {record['date']}; {', '.join(versions)}.",
+        f"Printed by `{record['command']}` on {record['date']}, on {record['cores']} core"
+        f"{'s' if record['cores'] > 1 else ''}; {', '.join(versions)}.",
         "",
     ]
     for library, about in record["libraries"].items():

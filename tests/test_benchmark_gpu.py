@@ -1,11 +1,13 @@
+import dataclasses
 import json
 import sys
+import types
 
 import array_api_strict
 import numpy as np
 import pytest
 
-from benchmarks import gpu, gpu_worker
+from benchmarks import gpu, gpu_worker, scan_bandwidth
 from parivp._problems import PROBLEMS
 
 
@@ -132,3 +134,15 @@ def test_processes_that_end_or_hang_start_again(tmp_path):
         assert "warm" in worker.ask(request, 30)
     finally:
         worker.stop()
+
+
+@pytest.mark.parametrize("d", [1, 2])
+def test_composition_for_cuda_compute(d):
+    compute = types.SimpleNamespace(gpu_struct=dataclasses.dataclass)
+    Map, compose, identity = scan_bandwidth.compute_composition(compute, d)
+    A1, A2 = np.random.default_rng(0).standard_normal((2, d, d))
+    b1, b2 = np.random.default_rng(1).standard_normal((2, d))
+    first, second = Map(*A1.ravel(), *b1), Map(*A2.ravel(), *b2)
+    both = dataclasses.astuple(compose(first, second))
+    np.testing.assert_allclose(both, [*(A2 @ A1).ravel(), *(A2 @ b1 + b2)], rtol=1e-13)
+    assert compose(identity, second) == second
