@@ -391,8 +391,8 @@ def markdown(record):
     lines = [
         "# parivp and JAX on the paper's experiments",
         "",
-        f"Printed by `{record['command']}` on {record['date']}, on {record['cores']} core"
-        f"{'s' if record['cores'] > 1 else ''}; {', '.join(versions)}.",
+        f"Printed by `{record['command']}` on {record['date']}; {', '.join(versions)}; "
+        f"cores of the CPU: {record['cores']}.",
         "",
     ]
     for library, about in record["libraries"].items():
