@@ -86,6 +86,7 @@ HEADINGS = {
     "parareal_paper": "Parareal as in the paper",
 }
 START_SECONDS = 60  # a library may take to start
+LEAST_SECONDS = 2  # for which a case is begun
 NO_TIME = "no time left"
 
 
@@ -145,7 +146,7 @@ class Worker:
             line = self.lines.get(timeout=seconds)
         except queue.Empty:
             self.stop()
-            return {"failed": f"stopped after {seconds:.0f} s"}
+            return {"failed": f"stopped after {seconds:.3g} s", "stopped": seconds}
         if line is not None:
             return json.loads(line)
         code = self.process.wait()
@@ -235,14 +236,16 @@ class Experiments:
         about = self.about(library)
         if "not run" in about:
             return about
-        if self.left() < 1:
-            return {"not run": NO_TIME}
         reference = self.reference(problem, n_steps)
-        if method != "recursion" and not reference.exists():
-            return {"not run": "there is no reference"}
         expected = self.expected(problem, n_steps, library, method)
+        if self.left() < LEAST_SECONDS:
+            return {"not run": NO_TIME}
         if expected > self.case_seconds:
             return {"not run": f"about {expected:.0f} s"}
+        if expected > self.left():
+            return {"not run": NO_TIME}
+        if method != "recursion" and not reference.exists():
+            return {"not run": "there is no reference"}
         request = {
             "method": method,
             "problem": problem,
@@ -253,6 +256,8 @@ class Experiments:
         # the first case of a library may compile for long
         limit = min(self.left(), 3 * self.case_seconds)
         result = self.workers[library].ask(request, limit)
+        if self.left() < 1 and "warm" not in result:
+            return {"not run": NO_TIME}
         return result | {"seconds": time.monotonic() - start}
 
     def reference(self, problem, n_steps):
@@ -263,14 +268,14 @@ class Experiments:
 
     def expected(self, problem, n_steps, library, method):
         """Seconds of a case, warm-up included, from that with fewer steps."""
-        fewer = [n for n in self.sizes[problem] if n < n_steps]
-        if not fewer:
-            return 0.0
-        known = self.results[problem, fewer[-1], library, method]
-        if "warm" not in known:
-            return 0.0
         n_calls = 1 if method == "recursion" else 2
-        return n_calls * known["warm"] * n_steps / fewer[-1]
+        for n in reversed([n for n in self.sizes[problem] if n < n_steps]):
+            known = self.results[problem, n, library, method]
+            # one that was stopped has taken at least that long
+            seconds = known.get("warm", known.get("stopped"))
+            if seconds is not None:
+                return n_calls * seconds * n_steps / n
+        return 0.0
 
     def record(self, bandwidth):
         """Return everything as one dictionary."""
@@ -437,7 +442,7 @@ def parse(argv):
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--minutes", type=float, default=8.0, help="time of all (%(default)s)")
+    add("--minutes", type=float, default=7.5, help="time of all (%(default)s)")
     add("--case-seconds", type=float, default=20.0, help="of one case (%(default)s)")
     add("--problems", nargs="+", default=list(SIZES), help="default: all five")
     add("--sizes", nargs="+", type=int, help="numbers of steps; default: the paper's")

@@ -121,6 +121,24 @@ def test_time_that_has_run_out(tmp_path):
     assert set(map(str, outcomes.values())) == {str({"not run": gpu.NO_TIME})}
 
 
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [({"warm": 3.0}, 60.0), ({"failed": "", "stopped": 4.0}, 80.0)],
+)
+def test_long_cases_are_left_out(known, expected, tmp_path):
+    sizes = {"logistic": [10, 100, 1000]}
+    experiments = gpu.Experiments(sizes, ["numpy"], 1.0, 50.0, tmp_path)
+    case = "logistic", 100, "numpy", "windows"
+    try:
+        experiments.results["logistic", 10, "numpy", "windows"] = known
+        experiments.results[case] = experiments.measure(*case)
+        assert experiments.results[case] == {"not run": f"about {expected:.0f} s"}
+        result = experiments.measure("logistic", 1000, "numpy", "windows")
+        assert result == {"not run": f"about {10 * expected:.0f} s"}
+    finally:
+        experiments.workers["numpy"].stop()
+
+
 def test_processes_that_end_or_hang_start_again(tmp_path):
     worker = gpu.Worker("numpy", tmp_path)
     request = {"method": "recursion", "problem": "logistic", "n_steps": 10}
@@ -130,7 +148,8 @@ def test_processes_that_end_or_hang_start_again(tmp_path):
         assert "failed" in worker.ask(request, 30)
         assert "warm" in worker.ask(request, 30)
         long = request | {"n_steps": 10**7}
-        assert worker.ask(long, 0.1) == {"failed": "stopped after 0 s"}
+        stopped = worker.ask(long, 0.1)
+        assert stopped == {"failed": "stopped after 0.1 s", "stopped": 0.1}
         assert "warm" in worker.ask(request, 30)
     finally:
         worker.stop()
