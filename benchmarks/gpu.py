@@ -336,6 +336,12 @@ def heading(library, method):
     return f"{HEADINGS.get(method, method)}, {HEADINGS[library]}"
 
 
+def milliseconds(seconds):
+    """Return three digits, or all before the point."""
+    ms = 1e3 * seconds
+    return f"{ms:.0f}" if ms >= 999.5 else f"{ms:.3g}"
+
+
 def cell(result):
     """Return the text of a result."""
     if result is None:
@@ -344,9 +350,9 @@ def cell(result):
         if outcome in result:
             sentence = result[outcome].partition(". ")[0].rstrip(".")
             return f"{outcome}: {sentence}"
-    warm, cold = (1e3 * result[key] for key in ("warm", "cold"))
+    warm, cold = (milliseconds(result[key]) for key in ("warm", "cold"))
     error = "reference" if result["error"] is None else f"{result['error']:.0e}"
-    return f"{warm:.3g} / {cold:.3g} ({error})"
+    return f"{warm} / {cold} ({error})"
 
 
 def markdown_row(cells):
