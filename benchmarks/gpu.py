@@ -11,6 +11,9 @@ in one window from a constant guess. JAX runs the paper's algorithm as
 ``benchmarks.jax_parallel_newton`` writes it: Newton's method until an update
 is small, "unrolled" with products of matrices as sums, "as in the paper" for as many
 iterations as the paper states; the recursion; and Parareal for the explicit problems.
+For Robertson's reaction those are 21, from a guess of zeros, after which Newton's
+method is still at a relative error of 9e-5; two more reach the recursion.
+For the implicit problems parivp is given the Jacobian; JAX differentiates by itself.
 
 "warm" is the median of several calls, each until the device is done, results left on
 it. "cold" is the first call of its case, compilation of JAX included; kernels
@@ -318,6 +321,8 @@ def scan_bandwidth(about, folder, seconds):
     """Return the record of `benchmarks.scan_bandwidth`, or why there is none."""
     if "not run" in about:
         return {"not run": about["not run"]}
+    if seconds < LEAST_SECONDS:
+        return {"not run": NO_TIME}
     path = Path(folder) / "bandwidth.json"
     command = [sys.executable, "-m", "benchmarks.scan_bandwidth", "--json", str(path)]
     try:

@@ -121,6 +121,11 @@ def test_time_that_has_run_out(tmp_path):
     assert set(map(str, outcomes.values())) == {str({"not run": gpu.NO_TIME})}
 
 
+def test_no_time_for_the_bandwidth(tmp_path):
+    outcome = gpu.scan_bandwidth({"device": "a GPU"}, tmp_path, -3.0)
+    assert outcome == {"not run": gpu.NO_TIME}
+
+
 @pytest.mark.parametrize(
     ("known", "expected"),
     [({"warm": 3.0}, 60.0), ({"failed": "", "stopped": 4.0}, 80.0)],
