@@ -253,6 +253,8 @@ def gather(x, value):
         return np.asarray(value, x.dtype)
     xp = array_namespace(x)
     if isinstance(value, list | tuple):
+        if not value:
+            return new_empty(x, (0,))
         return xp.stack([gather(x, item) for item in value])
     if isinstance(value, np.generic):
         value = value.item()

@@ -164,9 +164,11 @@ def _samples(segment, interpolant):
 def _limit(event):
     """Read the number of hits that ends the integration off `terminal`."""
     terminal = getattr(event, "terminal", None)
-    if terminal is None or terminal == 0:
+    if terminal is None:
         return math.inf
     number = isinstance(terminal, numbers.Real | np.bool_)
+    if (number or isinstance(terminal, np.ndarray)) and terminal == 0:
+        return math.inf
     if number and int(terminal) == terminal and terminal > 0:
         return int(terminal)
     raise ValueError(
