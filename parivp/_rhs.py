@@ -169,6 +169,8 @@ class ManyPoints:
         try:
             for k, s in enumerate(times):
                 expected[..., k] = self.single(s, copied(y[:, k]))
+        except MemoryError:
+            raise  # which says nothing about broadcasting
         except Exception:
             return False
         found, expected = _entries(values), _entries(expected)
