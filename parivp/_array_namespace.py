@@ -35,6 +35,7 @@ __all__ = [
     "as_numpy",
     "backend_name",
     "block_size",
+    "check_current",
     "contiguous",
     "copied",
     "cuda_namespace",
@@ -173,6 +174,18 @@ def cuda_namespace():
     if n_devices == 0:
         raise RuntimeError("`device='cuda'` finds no device.")
     return namespace
+
+
+def check_current(name, x):
+    """Raise a ValueError for an array of CuPy's on a device that is not current."""
+    if not is_cupy_array(x):
+        return
+    current = array_namespace(x).cuda.Device().id
+    if x.device.id != current:
+        raise ValueError(
+            f"`{name}` is on CUDA device {x.device.id}, but the current one is {current}. "
+            f"Use `with cupy.cuda.Device({x.device.id}):`."
+        )
 
 
 # -- new arrays ----------------------------------------------------------------

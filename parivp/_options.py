@@ -12,6 +12,7 @@ import numpy as np
 from ._array_namespace import (
     array_namespace,
     backend_name,
+    check_current,
     copied,
     cuda_namespace,
     device_of,
@@ -214,6 +215,7 @@ def on_device(name, x, device):
         as_choice("device", device, ("cpu", "cuda"))
     if not has_own_place(x):
         return cuda_namespace().asarray(np.asarray(x)) if device == "cuda" else x
+    check_current(name, x)
     library = backend_name(array_namespace(x))
     allowed = {"cpu": "numpy", "cuda": "cupy or numpy"}.get(device)
     if device == "cpu" or (device == "cuda" and library != "cupy"):
