@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from array_libraries import rows
 from numpy.testing import assert_allclose
+from scipy.linalg import expm
 from scipy.sparse import csr_array
 
 from parivp import _array_namespace as array_namespace_module
@@ -21,6 +22,7 @@ from parivp._jacobian import (
     wrap_jacobian,
 )
 from parivp._newton import NewtonResult
+from parivp._problems import PROBLEMS
 from parivp._rhs import Rhs
 from parivp._stage_systems import (
     CondensedStages,
@@ -207,6 +209,23 @@ def test_maps(library, tableau, n, kind):
     short, known = found[2].first(3), system.first(3)
     R = problem.random(n, disc.tableau.n_stages, 3)
     assert_round_off(library, short.solve(library.put(R)), known.solve(R))
+
+
+@pytest.mark.parametrize(
+    ("n", "expected"), [(20, CondensedStages), (21, TransformedStages)]
+)
+def test_larger_systems(library, n, expected):
+    """Further than NumPy's the stages keep their Jacobians, in one batch."""
+    problem, disc, there = both(library, "RadauIIA9", n, "real")
+    left, Y = problem.window(disc.tableau)
+    residual, _, system = there.linearize(*map(library.put, (problem.mesh, left, Y)))
+    assert type(system) is expected
+    assert type(disc.linearize(problem.mesh, left, Y)[2]) is not CondensedStages
+    if expected is CondensedStages:
+        h, J = np.diff(problem.mesh), library.get(system.jacobians)
+        known = newton_update(disc.tableau, h, J, library.get(residual))
+        assert_round_off(library, system.solve(residual), known, 1e-10)
+        assert there.step_storage(problem.x0) > disc.step_storage(problem.x0)
 
 
 def test_stiff_windows_and_single_steps_have_no_maps(library):
@@ -455,3 +474,79 @@ def test_sparse_matrices_are_refused(library, method):
             solve_ivp(
                 lambda t, y: -y, (0, 1), library.put(np.ones(40)), method, **option
             )
+
+
+# -- whole solutions -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["ScanNewtonImplicit", "ParODE"])
+@pytest.mark.parametrize("rtol", [1e-4, 1e-7])
+def test_eight_stiff_components(library, method, rtol):
+    """HIRES, which takes many single steps with one Jacobian for a step."""
+    hires = PROBLEMS["hires"]
+
+    def fun(t, y):
+        return hires.fun(t, rows(y))
+
+    options = {"method": method, "rtol": rtol, "atol": 1e-3 * rtol}
+    found = solve_ivp(fun, hires.t_span, library.put(hires.y0), **options)
+    known = solve_ivp(fun, hires.t_span, hires.y0, **options)
+    assert found.success
+    assert found.nsteps <= 2 * known.nsteps
+    assert found.nit <= 3 * known.nit
+    y, expected = library.get(found.y)[:, -1], np.array(hires.reference)
+    assert_allclose(y, expected, rtol=50 * rtol)
+
+
+@for_kinds
+@pytest.mark.parametrize("method", ["ScanNewtonImplicit", "ParODE"])
+@pytest.mark.parametrize("n", [12, 25])
+def test_many_components(library, kind, method, n):
+    """Stiff linear systems against the exponential of the matrix."""
+    problem = Problem(n, kind)
+    # a chain of components with rates from 1 to 1000
+    A = np.diag(-np.geomspace(1, 1e3, n)) + np.diag(np.ones(n - 1), -1)
+    A = A * (1 + 0.2j) if kind == "complex" else A
+    there = library.put(A)
+    found = solve_ivp(
+        lambda t, y: there @ y,
+        (0.0, 1.0),
+        library.put(problem.x0),
+        method,
+        rtol=1e-7,
+        atol=1e-9,
+    )
+    assert found.success
+    expected = expm(A) @ problem.x0
+    size = np.max(np.abs(expected))
+    assert_allclose(library.get(found.y)[:, -1], expected, rtol=0, atol=1e-6 * size)
+
+
+@for_kinds
+@pytest.mark.parametrize("n", [2, 25])
+@pytest.mark.parametrize(
+    "tableau",
+    ["BackwardEuler", "ImplicitMidpoint", "Trapezoid", "GaussLegendre12", "RadauIIA13"],
+)
+def test_fixed_steps_of_all_kinds(library, tableau, n, kind):
+    problem = Problem(n, kind)
+    y0 = problem.x0 / n
+    options = {"method": "ScanNewtonImplicit", "tableau": tableau, "n_steps": 40}
+    found = solve_ivp(problem.fun, (0.0, 0.3), library.put(y0), **options)
+    known = solve_ivp(problem.fun, (0.0, 0.3), y0, **options)
+    assert found.success
+    assert known.success
+    assert_round_off(library, found.y, known.y, 1e-11)
+
+
+@pytest.mark.parametrize("method", ["ScanNewtonImplicit", "ParODE"])
+def test_steps_one_by_one(library, method):
+    """The decisions are the same, and results to round-off."""
+    problem = Problem(2, "real")
+    options = {"method": method, "window": 1, "rtol": 1e-6, "atol": 1e-9}
+    found = solve_ivp(problem.fun, (0.0, 3.0), library.put(problem.x0), **options)
+    known = solve_ivp(problem.fun, (0.0, 3.0), problem.x0, **options)
+    counts = [(r.nsteps, r.nit, r.nfev, r.njev, r.nlu) for r in (found, known)]
+    assert counts[0] == counts[1]
+    assert_round_off(library, found.t, known.t, 1e-9)
+    assert_round_off(library, found.y, known.y, 1e-9)
