@@ -51,6 +51,7 @@ __all__ = [
     "is_cupy_namespace",
     "is_numpy_namespace",
     "like",
+    "matrix_inverse",
     "new_arange",
     "new_empty",
     "new_full",
@@ -372,6 +373,16 @@ def spacing(xp, x):
         return np.spacing(np.abs(x))
     size = xp.abs(x)
     return xp.nextafter(size, xp.full_like(size, math.inf)) - size
+
+
+def matrix_inverse(xp, matrices):
+    """Inverses of matrices (..., n, n)."""
+    if not is_cupy_namespace(xp):
+        return xp.linalg.inv(matrices)
+    # CuPy's own leaves that of a singular matrix as memory was, perhaps zero
+    n, device = matrices.shape[-1], device_of(matrices)
+    identity = xp.eye(n, dtype=matrices.dtype, device=device)
+    return xp.linalg.solve(matrices, xp.broadcast_to(identity, matrices.shape))
 
 
 def add_to_diagonal(xp, matrices, value):

@@ -24,8 +24,10 @@ from ._stage_systems import CondensedStages, FactorizedStages, TransformedStages
 
 __all__ = ["Collocation"]
 
-# Up to this many unknowns in a step its stages keep their own Jacobians.
-LARGEST_CONDENSED = 30
+# Up to this many unknowns in a step its stages keep their own Jacobians. Outside
+# NumPy, where one batch takes all matrices, what counts is how many iterations follow
+# each other: with one Jacobian for a step they are up to five times as many.
+LARGEST_CONDENSED, LARGEST_BATCHED = 30, 100
 # From so many components on factorizations cost less than inverses and products.
 LARGEST_TRANSFORMED = 20
 # Least ratio of neighbouring Legendre coefficients that is believed.
@@ -73,6 +75,8 @@ class Collocation(Discretization):
         self._last_grid = None, None, None
         signs = (-1.0) ** np.arange(tableau.n_stages)  # Legendre's at the start
         self._signs = like(rhs.example, signs)
+        numpy = is_numpy_namespace(self.xp)
+        self.largest_condensed = LARGEST_CONDENSED if numpy else LARGEST_BATCHED
         self.nlu = 0
 
     @property
@@ -87,7 +91,7 @@ class Collocation(Discretization):
         if self.structure is not None:
             width = 2 * self.structure.lower + self.structure.upper + 1
             return n * (s * (width + 4) + 2 * self.structure.groups.max())
-        if n * s <= LARGEST_CONDENSED:
+        if n * s <= self.largest_condensed:
             return (s * n) ** 2 + 4 * s * n * (n + 1)
         return 2 * (s + 1) * n**2
 
@@ -122,7 +126,7 @@ class Collocation(Discretization):
         residual, F = self.residual(mesh, left, Y)
         n, s = Y.shape[0], self.tableau.n_stages
         times, h = self._grid(mesh)
-        if n * s <= LARGEST_CONDENSED:
+        if n * s <= self.largest_condensed:
             self.nlu += h.shape[0]
             J = self.stage_jacobians(times, Y[:, :s, :], F)
             return residual, F, CondensedStages(self.tableau, h, J)

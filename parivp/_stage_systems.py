@@ -13,6 +13,7 @@ the end of the step unless that is the last stage, steps.
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from scipy.linalg import get_lapack_funcs
@@ -23,6 +24,7 @@ from ._array_namespace import (
     contiguous,
     is_complex,
     like,
+    matrix_inverse,
     new_empty,
     new_zeros,
 )
@@ -380,7 +382,7 @@ def solve(matrices, columns):
 
 def invert(matrices):
     """Invert many matrices; NaN where one is singular."""
-    return _each(array_namespace(matrices).linalg.inv, matrices)
+    return _each(partial(matrix_inverse, array_namespace(matrices)), matrices)
 
 
 def _each(operation, *arrays):
