@@ -121,11 +121,11 @@ def test_same_guess_same_steps(library, method):
 
 @pytest.mark.parametrize("guess", [None, 0.5])
 def test_fixed_steps(library, method, guess):
-    options = FIXED_STEP_OPTIONS[method] | {"method": method, "n_steps": 300}
+    options = FIXED_STEP_OPTIONS[method] | {"method": method, "n_steps": 100}
     options["initial_guess"] = guess
-    found, expected = solve_both(library, van_der_pol, (0, 6), [2.0, 0.0], **options)
+    found, expected = solve_both(library, van_der_pol, (0, 2), [2.0, 0.0], **options)
     assert found.success
-    assert found.nsteps == expected.nsteps == 300
+    assert found.nsteps == expected.nsteps == 100
     assert_array_equal(library.get(found.t), expected.t)
     assert_allclose(library.get(found.y), expected.y, rtol=0, atol=1e-11)
 
@@ -258,11 +258,15 @@ def test_callback(library, method):
 
 
 def test_failure_keeps_what_came_before(library, method):
-    found = solve_ivp(lambda t, y: y**2, (0, 2), library.put([1.0]), method)
+    found = solve_ivp(
+        lambda t, y: y**2, (0, 2), library.put([1.0]), method, max_steps=25
+    )
     assert found.status == -1
     t, y = library.get(found.t), library.get(found.y)
     assert 0.9 < t[-1] < 1.001
     assert np.isfinite(y).all()
+    early = t < 0.9
+    assert_allclose(y[0, early], 1 / (1 - t[early]), rtol=1e-2)
 
 
 @pytest.mark.parametrize("y0", [[], [1.0]])
