@@ -7,8 +7,10 @@ A scan has to read ``A`` and ``b`` and to write ``u``, d**2 + 2 d numbers a step
 together; "of copy" is that time over the time of the kernel. "log-depth" is the
 associative scan of `parivp.affine_scan` on CuPy arrays, "jax" is
 ``jax.lax.associative_scan`` with the same operator, compiled, where JAX is installed
-with a GPU. Times in milliseconds are medians, after a warm-up; "cold" is the first
-call, compilation included unless CuPy finds the kernel in its cache on disk.
+with a GPU; "cuda.compute" is the inclusive scan of that module, of the package
+cuda-cccl, over structures of a matrix and a vector, whose composition is written out
+here for d = 1 and 2. Times in milliseconds are medians, after a warm-up; "cold" is the
+first call, compilation included unless CuPy finds the kernel in its cache on disk.
 ``--tune`` times other launch plans, too.
 """
 
@@ -18,13 +20,15 @@ import os
 import statistics
 import time
 
+import numpy as np
+
 DIMENSIONS = (1, 2, 4, 8, 16)
 RESIDENT_BLOCKS = (1, 2, 3, 4, 6)
 LOG_GROUPS = (5, 6, 7, 8, 9)
 REPEATS = 20
 HEADER = (
     "  d dtype       n_steps      copy    kernel  of copy     GB/s  log-depth "
-    "       jax      cold"
+    "       jax  cuda.compute      cold"
 )
 
 
@@ -36,6 +40,8 @@ def import_cupy():
         if cupy.cuda.runtime.getDeviceCount() > 0:
             return cupy, None
         return None, "there is no CUDA device"
+    except ImportError:
+        return None, "CuPy is not installed"
     except Exception as error:
         return None, f"{type(error).__name__}: {error}"
 
@@ -48,6 +54,16 @@ def import_jax():
 
         jax.config.update("jax_enable_x64", True)
         return jax if jax.default_backend() == "gpu" else None
+    except Exception:
+        return None
+
+
+def import_compute():
+    """Return the module ``cuda.compute``, or None."""
+    try:
+        import cuda.compute
+
+        return cuda.compute
     except Exception:
         return None
 
@@ -113,6 +129,69 @@ def jax_milliseconds(jax, cupy, A, b):
     return statistics.median(times)
 
 
+def compute_composition(compute, d):
+    """Structure of an affine map of dimension 1 or 2, its composition, the identity."""
+    if d == 1:
+
+        @compute.gpu_struct
+        class Map:
+            a: np.float64
+            b: np.float64
+
+        def compose(f, g):  # first f, then g
+            return Map(g.a * f.a, g.a * f.b + g.b)
+
+        return Map, compose, Map(1.0, 0.0)
+
+    @compute.gpu_struct
+    class Map2:
+        a: np.float64
+        b: np.float64
+        c: np.float64
+        d: np.float64
+        x: np.float64
+        y: np.float64
+
+    def compose2(f, g):
+        return Map2(
+            g.a * f.a + g.b * f.c,
+            g.a * f.b + g.b * f.d,
+            g.c * f.a + g.d * f.c,
+            g.c * f.b + g.d * f.d,
+            g.a * f.x + g.b * f.y + g.x,
+            g.c * f.x + g.d * f.y + g.y,
+        )
+
+    return Map2, compose2, Map2(1.0, 0.0, 0.0, 1.0, 0.0, 0.0)
+
+
+def compute_milliseconds(compute, cupy, A, b):
+    """Time of the scan of ``cuda.compute``, or why there is none."""
+    from parivp import affine_scan
+
+    if compute is None:
+        return "not installed"
+    n_steps, d = b.shape
+    if d > 2 or b.dtype != cupy.float64:
+        return "not written"
+    maps = cupy.concatenate([A.reshape(n_steps, d * d), b], axis=1)
+    out = cupy.empty_like(maps)
+    try:
+        Map, compose, identity = compute_composition(compute, d)
+        arguments = {
+            "d_in": maps.view(Map.dtype).reshape(n_steps),
+            "d_out": out.view(Map.dtype).reshape(n_steps),
+            "op": compose,
+            "init_value": identity,
+            "num_items": n_steps,
+        }
+        time_ms = milliseconds(cupy, lambda: compute.inclusive_scan(**arguments))
+    except Exception as error:
+        return f"failed: {type(error).__name__}"
+    error = abs(out[:, d * d :] - affine_scan(A, b)).max()
+    return time_ms if float(error) < 1e-8 else f"failed: error {float(error):.0e}"
+
+
 def other_plans(cupy, A, b, steps_last):
     """Time of the kernel by blocks on a multiprocessor and size of groups."""
     from parivp._scan.cuda import launch
@@ -137,7 +216,7 @@ def other_plans(cupy, A, b, steps_last):
     return times
 
 
-def measure(cupy, jax, d, n_bytes, dtype, steps_last, tune):
+def measure(cupy, jax, compute, d, n_bytes, dtype, steps_last, tune):
     from parivp import affine_scan
 
     itemsize = cupy.dtype(dtype).itemsize
@@ -153,7 +232,8 @@ def measure(cupy, jax, d, n_bytes, dtype, steps_last, tune):
     row["log-depth"] = milliseconds(
         cupy, lambda: affine_scan(A, b, backend="associative")
     )
-    row["jax"] = None if jax is None else jax_milliseconds(jax, cupy, A, b)
+    row["jax"] = "not run" if jax is None else jax_milliseconds(jax, cupy, A, b)
+    row["cuda.compute"] = compute_milliseconds(compute, cupy, A, b)
     if tune:
         row["plans"] = other_plans(cupy, A, b, steps_last)
     cupy.get_default_memory_pool().free_all_blocks()
@@ -161,15 +241,27 @@ def measure(cupy, jax, d, n_bytes, dtype, steps_last, tune):
 
 
 def print_row(row):
-    jax = "not run" if row["jax"] is None else f"{row['jax']:.3f}"
+    jax, compute = (
+        value if isinstance(value, str) else f"{value:.3f}"
+        for value in (row["jax"], row["cuda.compute"])
+    )
     print(
         f"{row['d']:3} {row['dtype']} {row['n_steps']:11} {row['copy']:9.3f} "
         f"{row['kernel']:9.3f} {row['of copy']:8.2f} {row['GB/s']:8.0f} "
-        f"{row['log-depth']:10.3f} {jax:>10} {row['cold']:9.0f}",
+        f"{row['log-depth']:10.3f} {jax:>9} {compute:>13} {row['cold']:9.0f}",
         flush=True,
     )
     for plan, time_ms in sorted(row.get("plans", {}).items(), key=lambda item: item[1]):
         print(f"      {time_ms:9.3f} ms with {plan}", flush=True)
+
+
+def write_record(path, record):
+    """Replace the file as a whole, so that it is complete whenever the run ends."""
+    if path:
+        unfinished = f"{path}.part"
+        with open(unfinished, "w", encoding="utf-8") as file:
+            json.dump(record, file, indent=1)
+        os.replace(unfinished, path)
 
 
 def main():
@@ -190,7 +282,7 @@ def main():
     if cupy is None:
         print(f"not run: {reason}")
         return
-    jax = import_jax()
+    jax, compute = import_jax(), import_compute()
     name = cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
     print(f"{name}, CuPy {cupy.__version__}, JAX {jax and jax.__version__}")
     print(HEADER)
@@ -198,14 +290,13 @@ def main():
     for dtype in args.dtype:
         for d in args.d:
             row = measure(
-                cupy, jax, d, int(args.bytes), dtype, args.steps_last, args.tune
+                *(cupy, jax, compute, d),
+                *(int(args.bytes), dtype, args.steps_last, args.tune),
             )
             rows.append(row)
             print_row(rows[-1])
-    if args.json:
-        with open(args.json, "w", encoding="utf-8") as file:
             record = {"device": name, "steps_last": args.steps_last, "rows": rows}
-            json.dump(record, file, indent=1)
+            write_record(args.json, record)
 
 
 if __name__ == "__main__":

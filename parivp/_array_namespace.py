@@ -164,7 +164,10 @@ def cuda_namespace():
     try:
         n_devices = namespace.cuda.runtime.getDeviceCount()
     except namespace.cuda.runtime.CUDARuntimeError as error:
-        raise RuntimeError(f"`device='cuda'` finds no device: {error}.") from error
+        raise RuntimeError(
+            f"`device='cuda'` finds no device: {error}. There has to be one, and its "
+            "driver to fit the extra: 'parivp[cuda13x]', or 'parivp[cuda12x]'."
+        ) from error
     if n_devices == 0:
         raise RuntimeError("`device='cuda'` finds no device.")
     return namespace

@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+
 from ._mesh import smooth
 from ._newton import newton
 from ._predictor import Trajectory
@@ -17,6 +19,8 @@ ROUGH_TOL, MAX_ROUGH = 0.1, 6
 GOOD_EXCESS = 1.5
 # Steps of the predictor to one of the first rough mesh.
 FIRST_RATIO = 4.0
+# With band matrices it grows with the tolerance, to 8 at 1e-3.
+TIGHT, COARSENING = 1e-9, 0.05
 
 
 class ImplicitLoop(WindowLoop):
@@ -33,6 +37,10 @@ class ImplicitLoop(WindowLoop):
     def __post_init__(self):
         super().__post_init__()
         self.ratio = FIRST_RATIO
+        if self.discretization.structure is not None:
+            # steps are solved one after another there: fewer, where they suffice
+            rtol = float(np.min(self.settings.rtol))
+            self.ratio *= max(1.0, (rtol / TIGHT) ** COARSENING)
         self.rough_quality = 1.0, math.inf  # share of steps that converged, deviation
 
     def iteration_cost(self):

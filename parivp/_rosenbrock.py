@@ -11,14 +11,10 @@ Differential-Algebraic Problems", 2nd ed., Springer, 1996, Sections IV.7 and IV.
 import math
 from dataclasses import dataclass
 
-from ._array_namespace import (
-    add_to_diagonal,
-    array_namespace,
-    errstate,
-    like,
-    new_zeros,
-)
-from ._jacobian import SQRT_EPS, increments
+import numpy as np
+
+from ._array_namespace import array_namespace, errstate, like
+from ._jacobian import SQRT_EPS
 
 __all__ = ["RODAS3", "RosenbrockTableau", "rosenbrock"]
 
@@ -89,99 +85,107 @@ def rosenbrock(rhs, t, y, t_bound, rtol, atol, max_step, tableau=RODAS3):
     t : float
     y : array, shape (n,)
     """
-    xp = array_namespace(y)
-    rtol, atol = like(y, rtol), like(y, atol)
+    steps = _Steps(rhs, y, rtol, atol, tableau)
     direction = 1.0 if t_bound >= t else -1.0
-    h = None
+    power, h = -1 / (tableau.error_order + 1), None
     while t != t_bound:
         rhs.check_deadline()
-        f, J, ft = _linearize(xp, rhs, t, y, direction, h, atol)
-        if h is None:
-            h = _first_step(xp, f, y, atol + rtol * xp.abs(y))
+        known = steps.linearize(t, y, direction, h)
+        h = steps.first_step(y, known[0]) if h is None else h
         grow = GROW
         while True:
             h = min(h, max_step, abs(t_bound - t))
             if not h > 10 * math.ulp(abs(t)):
                 return
-            step = direction * h
-            with errstate(xp):
-                new, estimate = _step(xp, tableau, rhs, t, y, step, f, J, ft)
-                scale = atol + rtol * xp.maximum(xp.abs(y), xp.abs(new))
-                error = math.sqrt(_mean_square(xp, estimate / scale))
+            new, error = steps.step(t, y, direction * h, *known)
             if error <= 1.0:
                 break
-            shrink = SAFETY * error ** (-1 / (tableau.error_order + 1))
-            h *= max(SHRINK, shrink) if math.isfinite(error) else SHRINK
+            h *= max(SHRINK, SAFETY * error**power) if math.isfinite(error) else SHRINK
             grow = 1.0
-        last = h == abs(t_bound - t)
-        t, y = t_bound if last else t + step, new
+        t = t_bound if h == abs(t_bound - t) else t + direction * h
+        y = new
         yield t, y
-        if error > 0:
-            grow = min(grow, SAFETY * error ** (-1 / (tableau.error_order + 1)))
-        h *= grow
+        h *= min(grow, SAFETY * error**power) if error > 0 else grow
 
 
-def _mean_square(xp, values):
-    """Mean square as a number, inf where it is NaN."""
-    mean = float(xp.sum(xp.abs(values) ** 2)) / values.size
-    return mean if mean >= 0 else math.inf
+class _Steps:
+    """The steps of a method, in few operations.
 
-
-def _first_step(xp, f, y, scale):
-    """Choose a length in which the state changes by little."""
-    with errstate(xp):
-        size, slope = _mean_square(xp, y / scale), _mean_square(xp, f / scale)
-    if 1e-10 < size < math.inf and 1e-10 < slope < math.inf:
-        return FIRST * math.sqrt(size / slope)
-    return 1e-6
-
-
-def _linearize(xp, rhs, t, y, direction, h, atol):
-    """Find derivative (n,), Jacobian (n, n) and slope in time (n,) by one call.
-
-    A complex right-hand side is taken to be analytic. What is not finite counts as
-    zero: with any Jacobian the step is one of a Runge-Kutta method.
+    On a GPU each of them takes some microseconds, whatever its size.
     """
-    n = y.shape[0]
-    eps = xp.maximum(increments(y[:, None])[:, 0], SQRT_EPS * atol)
-    points = xp.repeat(y[:, None], n + 2, axis=1)
-    add_to_diagonal(xp, points[:, 1 : n + 1], eps)
-    later = t + direction * SQRT_EPS * max(abs(t), h or SQRT_EPS)
-    times = like(y, [t] * (n + 1) + [later], xp.float64)
-    with errstate(xp):
-        values = rhs(times, points)
-        used = xp.linalg.diagonal(points[:, 1 : n + 1]) - y
-        f = values[:, 0]
-        J = (values[:, 1 : n + 1] - f[:, None]) / used
-        ft = (values[:, n + 1] - f) / (later - t) if later != t else 0.0 * f
-    return f, xp.where(xp.isfinite(J), J, 0.0), xp.where(xp.isfinite(ft), ft, 0.0)
 
+    def __init__(self, rhs, y, rtol, atol, tableau):
+        n = y.shape[0]
+        self.rhs, self.tableau, self.xp = rhs, tableau, array_namespace(y)
+        self.rtol, self.atol = like(y, rtol), like(y, atol)
+        # the state, copies of it moved in each direction, and one more
+        self.directions = like(y, np.eye(n, n + 2, k=1))
+        self.later = like(y, np.append(np.zeros(n + 1), 1.0))
+        self.identity = like(y, np.eye(n))
 
-def _step(xp, tableau, rhs, t, y, h, f, J, ft):
-    """Take a step; return the state and its error estimate, NaN where `rhs` raises."""
-    matrix = -J
-    add_to_diagonal(xp, matrix, 1.0 / (tableau.gamma * h))
-    try:
-        inverse = xp.linalg.inv(matrix)
-        stages = [inverse @ (f + (tableau.gammas[0] * h) * ft)]
-        state = y
-        for i, (a, c) in enumerate(zip(tableau.a, tableau.c, strict=True), start=1):
-            if any(a):  # otherwise the argument is the one before
-                state = y + _combine(a, stages)
-                f = rhs.single(t + tableau.alpha[i] * h, state)
-            force = f + _combine([x / h for x in c], stages)
-            if tableau.gammas[i]:
-                force = force + (tableau.gammas[i] * h) * ft
-            stages.append(inverse @ force)
-    except Exception:  # the function's own, met ahead of time, or a singular matrix
-        return y, new_zeros(y, y.shape) + math.nan
-    return state + stages[-1], stages[-1]
+    def first_step(self, y, f):
+        """Choose a length in which the state changes by little."""
+        with errstate(self.xp):
+            scale = self.atol + self.rtol * self.xp.abs(y)
+            size, slope = self._mean_square(y / scale), self._mean_square(f / scale)
+        if 1e-10 < size < math.inf and 1e-10 < slope < math.inf:
+            return FIRST * math.sqrt(size / slope)
+        return 1e-6
+
+    def linearize(self, t, y, direction, h):
+        """Find derivative (n,), Jacobian (n, n) and slope in time (n,) by one call.
+
+        A complex right-hand side is taken to be analytic. What is not finite counts
+        as zero: with any Jacobian the step is one of a Runge-Kutta method.
+        """
+        xp, n = self.xp, y.shape[0]
+        eps = SQRT_EPS * xp.maximum(xp.abs(y), self.atol)
+        points = y[:, None] + eps[:, None] * self.directions
+        length = direction * SQRT_EPS * max(abs(t), h or SQRT_EPS)
+        with errstate(xp):
+            values = self.rhs(t + length * self.later, points)
+            f, moved = values[:, 0], values[:, 1:] - values[:, :1]
+            J = moved[:, :n] / (xp.linalg.diagonal(points[:, 1 : n + 1]) - y)
+            slope = moved[:, n] / (t + length - t or length)
+        J = xp.where(xp.isfinite(J), J, 0.0)
+        return f, J, xp.where(xp.isfinite(slope), slope, 0.0)
+
+    def step(self, t, y, h, f, J, slope):
+        """Take a step; return the state and its error, in units of the tolerance."""
+        xp, tab = self.xp, self.tableau
+        try:
+            with errstate(xp):
+                inverse = xp.linalg.inv((1.0 / (tab.gamma * h)) * self.identity - J)
+                stages = [inverse @ (f + (tab.gammas[0] * h) * slope)]
+                state = y
+                for i, (a, c) in enumerate(zip(tab.a, tab.c, strict=True), start=1):
+                    if any(a):  # otherwise the argument is the one before
+                        state = y + _combine(a, stages)
+                        f = self.rhs.single(t + tab.alpha[i] * h, state)
+                    force = f + (1 / h) * _combine(c, stages)
+                    if tab.gammas[i]:
+                        force = force + (tab.gammas[i] * h) * slope
+                    stages.append(inverse @ force)
+                new = state + stages[-1]
+                size = xp.maximum(xp.abs(y), xp.abs(new))
+                error = self._mean_square(stages[-1] / (self.atol + self.rtol * size))
+        except Exception:  # the function's own, met ahead of time, or a singular matrix
+            return y, math.inf
+        return new, math.sqrt(error)
+
+    def _mean_square(self, values):
+        """Mean square as a number, inf where it is NaN."""
+        mean = float(self.xp.sum(self.xp.abs(values) ** 2)) / values.size
+        return mean if mean >= 0 else math.inf
 
 
 def _combine(coefficients, stages):
-    """Linear combination of stages."""
-    terms = [c * u for c, u in zip(coefficients, stages, strict=True) if c]
-    total = terms[0] if terms else 0.0
-    for term in terms[1:]:
-        total = total + term
+    """Linear combination of stages, of which most coefficients are 1, -1 or 0."""
+    total = None
+    for c, u in zip(coefficients, stages, strict=True):
+        if total is not None and c == -1.0:
+            total = total - u
+        elif c:
+            term = u if c == 1.0 else c * u
+            total = term if total is None else total + term
     return total

@@ -223,24 +223,23 @@ class FactorizedStages:
         if self.solvers is None:
             self.solvers = [self._factorize(k, modes) for k in range(n_steps)]
         order = getattr(self.given, "order", np.arange(n))
-        residual = residual[order]
-        X = np.ascontiguousarray(residual[:, :s].transpose(2, 0, 1))
-        R = [X @ row for row in modes.to_modes]
-        rho = tableau.start_weight
-        weights = np.multiply(modes.weights, modes.end)
-        solved = [np.empty_like(r) for r in R]
-        ends = np.empty((n_steps, n), dtype=residual.dtype)
+        residual = np.ascontiguousarray(residual[order].transpose(1, 2, 0))
+        # one product for all modes, real and imaginary parts apart
+        parts = modes.to_parts @ residual[:s].reshape(s, -1)
+        own = modes.joined(parts.reshape(-1, n_steps, n))
+        rho, ends = tableau.start_weight, np.empty_like(residual[-1])
         u = np.zeros(n, dtype=residual.dtype)
         for k in range(n_steps):
-            u_new = rho * u + residual[:, s, k] if p > s else rho * u
+            u_new = rho * u + residual[s, k] if p > s else rho * u
             for i, solve in enumerate(self.solvers[k]):
-                w = solved[i][k] = solve(R[i][k] + modes.ones[i] * u)
-                term = weights[i] * w
+                w = own[i][k] = solve(own[i][k] + modes.ones[i] * u)
+                term = modes.end_weights[i] * w
                 u_new = u_new + (term.real if modes.real else term)
             u = ends[k] = u_new
-        update = np.empty(residual.shape, dtype=residual.dtype)
-        for i in range(s):
-            update[order, i] = modes.combine(modes.from_modes[i], solved).T
+        parts = modes.separated(own).reshape(len(parts), -1)
+        stages = (modes.from_parts @ parts).reshape(s, n_steps, n)
+        update = np.empty((n, p, n_steps), dtype=residual.dtype)
+        update[order, :s] = stages.transpose(2, 0, 1)
         update[order, -1] = ends.T
         return update
 
@@ -299,6 +298,40 @@ class _Modes:
         self.ones = [row.sum().item() for row in rows]
         self.from_modes = [_as_numbers(single, row) for row in vectors]
         self.end = _as_numbers(single, end[keep])
+        self.end_weights = np.multiply(self.weights, self.end).tolist()
+        self._separate(rows)
+
+    def _separate(self, rows):
+        """Find the same maps for real and imaginary parts, where there are both.
+
+        For NumPy only, where they save the sums of complex products.
+        """
+        self.apart = [self.real and np.iscomplexobj(row) for row in rows]
+        columns = np.multiply(self.from_modes, self.weights).T
+        to_parts, from_parts = [], []
+        for apart, row, column in zip(self.apart, rows, columns, strict=True):
+            to_parts += [row.real, row.imag] if apart else [row]
+            from_parts += [column.real, -column.imag] if apart else [column]
+        self.to_parts = np.array(to_parts)
+        self.from_parts = _real_if(self.real, np.array(from_parts).T).copy()
+
+    def joined(self, parts):
+        """Values of each mode from the parts of all, (r, ...)."""
+        modes, rest = [], iter(parts)
+        for apart in self.apart:
+            values = next(rest)
+            if apart:
+                values = values + 0j
+                values.imag = next(rest)
+            modes.append(values)
+        return modes
+
+    def separated(self, modes):
+        """Parts of all modes, (r, ...)."""
+        parts = []
+        for apart, values in zip(self.apart, modes, strict=True):
+            parts += [values.real, values.imag] if apart else [values]
+        return np.stack(parts)
 
     def combine(self, coefficients, arrays):
         """Weighted sum over the modes, real for real problems."""
