@@ -169,7 +169,8 @@ def spied(fun, y0):
 )
 def test_times_outside_are_not_asked_for(t_span, tableau):
     """Neither by stages nor by the differences that slopes in time are made of."""
-    rhs, times = spied(lambda t, y: np.cos(t) - y, [0.5])
+    length = t_span[1] - t_span[0]
+    rhs, times = spied(lambda t, y: (np.cos(10 * t / length) - y) / length, [0.5])
     arguments = (t_span[0], rhs.example, t_span[1], 1e-3, 1e-6, 1e5, tableau)
     t, _ = list(rosenbrock(rhs, *arguments))[-1]
     assert t == t_span[1]
@@ -183,11 +184,13 @@ def test_time_far_from_zero(tableau):
     far = 2.0**31
 
     def fun(t, y):
-        return -y + np.cos(20 * (t - far))
+        return -y + np.cos(20 * t)
 
-    near = run(lambda t, y: fun(t + far, y), (0.0, 2.0), [0.0], 1e-4, tableau=tableau)
-    steps = run(fun, (far, far + 2.0), [0.0], 1e-4, tableau=tableau)
-    assert abs(len(steps) - len(near)) <= 2
+    near = run(fun, (0.0, 2.0), [0.0], 1e-4, tableau=tableau)
+    span = far, far + 2.0
+    steps = run(lambda t, y: fun(t - far, y), span, [0.0], 1e-4, tableau=tableau)
+    # but for the first, which is not shorter than rounding of the time allows
+    assert abs(len(steps) - len(near)) <= 0.05 * len(near)
     assert_allclose(steps[-1][1], near[-1][1], atol=1e-3)
 
 
@@ -214,7 +217,7 @@ def test_devices_make_the_same_steps(library, tableau, complex_state, t_span):
 
     def fun(t, y):
         a, b, c = (y[k, ...] for k in range(3))
-        return [b - a, shift * c - 20.0 * b, a * b - c + 0.5 * t]
+        return [b - a, shift * c - 2.0 * b, a * b - c + 0.5 * t]
 
     tolerances = [1e-3, 1e-3, 1e-2], [1e-6, 1e-5, 1e-6]
     arguments = (t_span[1], *tolerances, 0.5, tableau)
