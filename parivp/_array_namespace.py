@@ -9,8 +9,8 @@ Arrays stay on the device they are on: new ones are made by `like`, `new_empty`,
 solver come back, by ``float``, ``int`` and ``bool``.
 """
 
-import contextlib
 import math
+from functools import partial
 from types import ModuleType
 
 import array_api_compat
@@ -31,6 +31,7 @@ LARGE_BLOCK = 2**27
 __all__ = [
     "add_to_diagonal",
     "array_namespace",
+    "as_list",
     "as_numpy",
     "backend_name",
     "block_size",
@@ -138,9 +139,10 @@ def backend_name(xp):
 
 
 def errstate(xp):
-    """Silence floating-point warnings of points that are computed ahead."""
-    if is_cupy_namespace(xp):  # which gives none
-        return contextlib.nullcontext()
+    """Silence floating-point warnings of points that are computed ahead.
+
+    CuPy gives none, but a user's function may hand times, which are numbers, to NumPy.
+    """
     return np.errstate(all="ignore")
 
 
@@ -253,7 +255,8 @@ def gather(x, value):
         return np.asarray(value, x.dtype)
     xp = array_namespace(x)
     if isinstance(value, list | tuple):
-        return xp.stack([gather(x, item) for item in value])
+        items = [gather(x, item) for item in value]
+        return xp.stack(items) if items else new_empty(x, (0,))
     if isinstance(value, np.generic):
         value = value.item()
     if not is_array_api_obj(value):
@@ -288,8 +291,16 @@ def true_indices(xp, condition):
     """Return the indices of the True ones along one axis, as Python integers."""
     if is_numpy_namespace(xp):
         return np.flatnonzero(condition).tolist()
-    indices = xp.nonzero(condition)[0]
-    return [int(indices[k]) for k in range(indices.shape[0])]
+    return as_list(xp.nonzero(condition)[0])
+
+
+def as_list(x):
+    """Python's numbers of a few elements that steer the solver, read together."""
+    if type(x) is np.ndarray or is_cupy_array(x):
+        return x.tolist()
+    is_kind = partial(array_namespace(x).isdtype, x.dtype)
+    number = bool if is_kind("bool") else int if is_kind("integral") else float
+    return [number(x[k]) for k in range(x.shape[0])]
 
 
 def block_size(xp, cached):
@@ -308,10 +319,9 @@ def running_max(xp, x):
     """Largest value so far along the last axis."""
     if is_numpy_namespace(xp):
         return np.maximum.accumulate(x, axis=-1)
-    shift = 1
+    x, shift = copied(x), 1
     while shift < x.shape[-1]:
-        later = xp.maximum(x[..., shift:], x[..., :-shift])
-        x = xp.concat([x[..., :shift], later], axis=-1)
+        x[..., shift:] = xp.maximum(x[..., shift:], x[..., :-shift])
         shift *= 2
     return x
 
@@ -329,11 +339,13 @@ def interp(xp, x, nodes, values):
     """Linear interpolation of `values` (m,) at ascending `nodes`, at `x` (k,)."""
     if is_numpy_namespace(xp):
         return np.interp(x, nodes, values)
+    # not `clip`, for which array_api_compat reads how many numbers are outside
     k = xp.searchsorted(nodes, x, side="right") - 1
-    k = xp.clip(k, 0, nodes.shape[0] - 2)
+    k = xp.minimum(xp.maximum(k, 0), nodes.shape[0] - 2)
     left, right = xp.take(nodes, k), xp.take(nodes, k + 1)
     width = right - left
-    s = xp.clip((x - left) / xp.where(width > 0, width, 1.0), 0.0, 1.0)
+    s = (x - left) / xp.where(width > 0, width, 1.0)
+    s = xp.minimum(xp.maximum(s, 0.0), 1.0)
     first, second = xp.take(values, k), xp.take(values, k + 1)
     # exact at the nodes
     return xp.where(s < 1, first + s * (second - first), second)

@@ -167,7 +167,7 @@ class TotalDegreeBasis:
         order = self._plan[0][k]
         if type(x) is np.ndarray:
             return order
-        place = k, type(x), device_of(x)
+        place = k, type(x), str(device_of(x))  # CuPy's devices have no hash
         if place not in self._placed_orders:
             self._placed_orders[place] = like(x, order)
         return self._placed_orders[place]

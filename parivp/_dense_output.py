@@ -134,7 +134,7 @@ class OdeSolution(_SciPyOdeSolution):
             ts[-1] = t_end
         self.ts = ts
         self.n_segments = ts.shape[0] - 1
-        ends = ts[0], ts[-1]
+        ends = float(ts[0]), float(ts[-1])
         self.ascending = bool(ends[1] >= ends[0])
         self.t_min, self.t_max = ends if self.ascending else ends[::-1]
 
@@ -142,9 +142,9 @@ class OdeSolution(_SciPyOdeSolution):
     def interpolants(self):
         """One `DenseOutput` for each step."""
         p = self._polynomial
+        ts = [float(self.ts[k]) for k in range(self.n_segments + 1)]
         return [
-            StepInterpolant(self.ts[k], self.ts[k + 1], p.cut(k))
-            for k in range(self.n_segments)
+            StepInterpolant(ts[k], ts[k + 1], p.cut(k)) for k in range(self.n_segments)
         ]
 
     def __call__(self, t):

@@ -313,11 +313,13 @@ class ExplicitRungeKutta(Discretization):
         eps = increments(x)
         directions = [1.0, 1.0j] if is_complex(x) else [1.0]
         n_copies = 1 + len(directions) * n
-        copies = xp.repeat(x[:, None, :], n_copies, axis=1)
-        places = [(j, 1 + d * n + j) for d in range(len(directions)) for j in range(n)]
-        for j, place in places:
-            copies[j, place, :] += directions[(place - 1) // n] * eps[j, :]
-        used = xp.abs(xp.stack([copies[j, k, :] - x[j, :] for j, k in places]))
+        copies, used = xp.repeat(x[:, None, :], n_copies, axis=1), []
+        for d, direction in enumerate(directions):
+            moved = x + direction * eps if d else x + eps
+            used.append(xp.abs(moved - x))
+            for j in range(n):
+                copies[j, 1 + d * n + j, :] = moved[j, :]
+        used = used[0] if len(used) == 1 else xp.concat(used)
         phi, K = self._stages(
             self.rhs,
             xp.concat([times] * n_copies, axis=1),

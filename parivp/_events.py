@@ -9,6 +9,7 @@ from scipy.optimize.elementwise import find_root
 
 from ._array_namespace import (
     array_namespace,
+    as_list,
     errstate,
     is_complex,
     is_numpy_namespace,
@@ -164,9 +165,11 @@ def _samples(segment, interpolant):
 def _limit(event):
     """Read the number of hits that ends the integration off `terminal`."""
     terminal = getattr(event, "terminal", None)
-    if terminal is None or terminal == 0:
+    if terminal is None:
         return math.inf
     number = isinstance(terminal, numbers.Real | np.bool_)
+    if (number or isinstance(terminal, np.ndarray)) and terminal == 0:
+        return math.inf
     if number and int(terminal) == terminal and terminal > 0:
         return int(terminal)
     raise ValueError(
@@ -242,8 +245,7 @@ def _roots_at_once(function, interpolant, t, brackets):
 
     a, b, g_a, g_b = (like(t, list(ends)) for ends in zip(*brackets, strict=True))
     if not is_numpy_namespace(xp):
-        zeros = _interpolate_truncate_project(xp, g, a, b, g_a, g_b)
-        roots = [float(zeros[k]) for k in range(len(brackets))]
+        roots = as_list(_interpolate_truncate_project(xp, g, a, b, g_a, g_b))
         return None if any(map(math.isnan, roots)) else roots
     tolerances = {"xatol": 4 * EPS, "xrtol": 4 * EPS, "fatol": 0, "frtol": 0}
     result = find_root(g, (a, b), tolerances=tolerances)

@@ -71,6 +71,7 @@ class FixedMeshLoop(WindowLoop):
         self.largest = self.window
         self.guess = self.settings.initial_guess
         self.easy = True  # whether the predictor may take the times of the mesh
+        self.measured = None, None  # sizes of states, and what follows from them
 
     def start(self):
         """Nothing to choose; whether `fun` broadcasts shows on the way."""
@@ -226,9 +227,11 @@ class FixedMeshLoop(WindowLoop):
     def _newton_tol(self, x, size):
         tol = self.settings.newton_tol
         tol = NEWTON_TOL if tol is None else tol
-        largest = running_max(self.xp, size)
-        largest *= max(tol, 4 * EPS * math.sqrt(size.shape[1]))
-        return largest
+        if size is not self.measured[0]:  # the same as long as Jacobians are kept
+            largest = running_max(self.xp, size)
+            largest *= max(tol, 4 * EPS * math.sqrt(size.shape[1]))
+            self.measured = size, largest
+        return self.measured[1]
 
 
 def _interpolate(values, last, stride):

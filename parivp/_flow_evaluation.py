@@ -78,7 +78,7 @@ class WindowMaps:
         xp, edges = array_namespace(t), like(t, self.edges)
         sign = 1.0 if self.edges[-1] > self.edges[0] else -1.0
         w = xp.searchsorted(sign * edges, sign * t, side="left") - 1
-        w = xp.clip(w, 0, len(self.edges) - 2)
+        w = xp.minimum(xp.maximum(w, 0), len(self.edges) - 2)
         left, right = xp.take(edges, w), xp.take(edges, w + 1)
         # from the nearer end, so that both ends are hit exactly
         s = xp.where(

@@ -5,6 +5,7 @@ import math
 
 import scipy.integrate
 
+from ._array_namespace import array_namespace, backend_name, has_own_place
 from ._events import EventSearch
 from ._ode_solver import WindowSolver
 from ._options import as_args, with_args
@@ -126,6 +127,12 @@ def solve_ivp(
     """
     t0, tf = _interval(t_span)
     if not _is_own(method):
+        if has_own_place(y0):
+            raise TypeError(
+                f"`method` {method!r} is SciPy's, so that `y0` is expected to be an "
+                "array of numpy, but actually is one of "
+                f"{backend_name(array_namespace(y0))}."
+            )
         return scipy.integrate.solve_ivp(
             fun,
             t_span,

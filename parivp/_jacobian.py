@@ -11,7 +11,6 @@ from ._array_namespace import (
     block_size,
     has_own_place,
     is_complex,
-    like,
 )
 from ._options import placed
 from ._rhs import ManyPoints
@@ -238,13 +237,14 @@ def increments(x):
         method and does not enter the solution.
     """
     xp = array_namespace(x)
-    size = xp.abs(x)
-    largest = xp.max(size, axis=1, keepdims=True)
-    change = xp.abs(x[:, 1:] - x[:, :-1])
-    size[:, 1:] = xp.maximum(size[:, 1:], change)
-    size[:, :-1] = xp.maximum(size[:, :-1], change)
-    size = xp.maximum(size, 1e-6 * largest)
+    size = largest = xp.abs(x)
+    if x.shape[1] > 1:
+        largest = xp.max(size, axis=1, keepdims=True)
+        change = xp.abs(x[:, 1:] - x[:, :-1])
+        size[:, 1:] = xp.maximum(size[:, 1:], change)
+        size[:, :-1] = xp.maximum(size[:, :-1], change)
+        size = xp.maximum(size, 1e-6 * largest)
     if not bool(xp.all(size > 0)):
-        others = xp.maximum(1e-3 * xp.max(largest), like(largest, 1e-8))
+        others = xp.maximum(1e-3 * xp.max(largest), 1e-8)
         size = xp.where(size > 0, size, others)
     return SQRT_EPS * size

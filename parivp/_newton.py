@@ -131,7 +131,7 @@ def newton(
     """
     xp = array_namespace(Y)
     state = NewtonResult(mesh, _states(xp, x0, Y), Y)
-    L, size, reach, previous, n_growing = None, None, None, None, 0
+    L, size, reach, previous, norm, n_growing = None, None, None, None, None, 0
     with errstate(xp):
         for iteration in range(max_iter):
             fresh = L is None
@@ -154,20 +154,23 @@ def newton(
             U, L = _update(xp, state, L, residual, reach, fewest)
             if U.shape[-1] == 0:
                 break
-            size = size[:, : U.shape[-1]]
-            norms = _norms(xp, U, tol(state.x, size), size)
+            n = U.shape[-1]
+            if n < size.shape[1]:  # otherwise what `tol` found out of it still holds
+                size = size[:, :n]
+            before, norms = norm, _norms(xp, U, tol(state.x, size), size)
             norm = float(xp.max(norms))
             if iteration == 0:
                 rate, left = state.deviation, _after_first(state.deviation, trusted)
                 left = 1.0 if exact else left
             else:
-                before = float(xp.max(previous[: U.shape[-1]]))
+                if n < previous.shape[0]:
+                    before = float(xp.max(previous[:n]))
                 # a norm may overflow where the iterate before was zero
                 rate = norm / max(before, TINY) if before < math.inf else math.inf
                 left = 1.0 if exact else _series(max(rate, least_rate))
             state.n_converged = first_true(xp, ~((norms == 0) | (left * norms <= 1.0)))
             if iteration > 0 and shorten and state.n_converged < norms.shape[0]:
-                head = _converged_head(xp, norms, previous[: U.shape[-1]])
+                head = _converged_head(xp, norms, previous[:n])
                 state.n_converged = max(state.n_converged, head)
             if iteration > 1 and fresh and rate > STAGNANT:
                 # rounding errors, amplified by the stiffness, leave no more

@@ -93,6 +93,7 @@ class WindowSolver(OdeSolver):
             )
         time_vectorized = as_flag("time_vectorized", time_vectorized)
         max_step = math.inf if max_step is None else max_step
+        window = as_whole("window", window, or_inf=True)
         if window == math.inf and not math.isfinite(t_bound):
             raise ValueError("`window` = inf needs a finite `t_span`.")
         mesh = as_mesh(n_steps, mesh, t0, t_bound, self.y)
@@ -104,7 +105,7 @@ class WindowSolver(OdeSolver):
             first_step=as_first_step(first_step, t0, t_bound),
             max_step=as_positive("max_step", max_step),
             initial_guess=as_guess(initial_guess, self.y, mesh),
-            window=as_whole("window", window, or_inf=True),
+            window=window,
             newton_tol=as_positive("newton_tol", newton_tol),
             max_newton=as_whole("max_newton", max_newton),
             max_steps=as_whole("max_steps", max_steps, or_inf=True),

@@ -11,11 +11,11 @@ import numpy as np
 
 from ._array_namespace import (
     array_namespace,
-    as_numpy,
     backend_name,
     copied,
     cuda_namespace,
     device_of,
+    downloaded,
     gather,
     has_own_place,
     interp,
@@ -84,10 +84,12 @@ def as_tolerances(rtol, atol, n):
 def _array(name, value):
     """Convert to an array of floats, or say which argument cannot be."""
     try:
-        if isinstance(value, str) or value is None:
+        if has_own_place(value):  # a few numbers, which come back once
+            value = downloaded(value)
+        if isinstance(value, str) or value is None or np.iscomplexobj(value):
             raise TypeError
-        return np.asarray(as_numpy(value), dtype=float)
-    except (TypeError, ValueError):
+        return np.asarray(value, dtype=float)
+    except (TypeError, ValueError, RuntimeError):
         raise TypeError(
             f"`{name}` is expected to be a number or an array of numbers, "
             f"but actually is {value!r}."
@@ -132,9 +134,11 @@ def as_positive(name, value):
 
 def as_whole(name, value, *, or_inf=False):
     """Check a positive whole number, None, or infinity where it makes sense."""
-    if value is None or (or_inf and value == math.inf):
+    if value is None:
         return value
     whole = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if whole and or_inf and value == math.inf:
+        return value
     whole = whole and 1 <= value < math.inf and value == int(value)
     if not whole:
         raise ValueError(
@@ -157,7 +161,7 @@ def as_choice(name, value, choices):
 def as_pair(name, value):
     """Check two positive whole numbers."""
     pair = tuple(value) if isinstance(value, Iterable) else ()
-    if len(pair) != 2 or None in pair:
+    if len(pair) != 2 or any(item is None for item in pair):
         raise ValueError(
             f"`{name}` is expected to be two positive whole numbers, "
             f"but actually is {value!r}."
@@ -179,6 +183,11 @@ def as_state(y0, device):
     array or array_like
         An array of its library, of float64 or complex128, or what NumPy can read.
     """
+    if isinstance(y0, list | tuple) and y0 and has_own_place(y0[0]):
+        raise TypeError(
+            "`y0` is expected to be an array or a list of numbers, but actually is a "
+            f"list of arrays of {backend_name(array_namespace(y0[0]))}: `stack` them."
+        )
     y0 = on_device("y0", y0, device)
     if not has_own_place(y0):
         return y0
@@ -252,7 +261,10 @@ def as_mesh(n_steps, mesh, t0, t_bound, y):
         return mesh
     if mesh is None:
         return None
-    mesh = mesh if has_own_place(mesh) else _array("mesh", mesh)
+    if not has_own_place(mesh):
+        mesh = _array("mesh", mesh)
+    elif is_complex(mesh):
+        raise TypeError(f"`mesh` is expected to be real, but has type {mesh.dtype}.")
     mesh = copied(xp.astype(placed("mesh", mesh, y), xp.float64, copy=False))
     if mesh.ndim != 1 or mesh.shape[0] < 2:
         raise ValueError(
@@ -262,7 +274,7 @@ def as_mesh(n_steps, mesh, t0, t_bound, y):
     if mesh[0] != t0 or mesh[-1] != t_bound:
         raise ValueError(
             f"`mesh` is expected to go from {t0} to {t_bound}, "
-            f"but actually goes from {mesh[0]} to {mesh[-1]}."
+            f"but actually goes from {float(mesh[0])} to {float(mesh[-1])}."
         )
     steps = mesh[1:] - mesh[:-1]
     if not (bool(xp.all(steps > 0)) or bool(xp.all(steps < 0))):
@@ -332,7 +344,15 @@ def _as_values(y0, values):
     """Array like the state of what a guess returns, real or complex."""
     if has_own_place(values):
         return placed("initial_guess", values, y0)
-    return gather(y0, values) if has_own_place(y0) else np.array(values)
+    if not has_own_place(y0):
+        return np.array(values)
+    try:
+        return gather(y0, values)
+    except TypeError as error:
+        raise TypeError(
+            "`initial_guess` is expected to return numbers or an array where `y0` is, "
+            f"and of its type, but: {error}"
+        ) from error
 
 
 def as_deadline(timeout):

@@ -16,6 +16,7 @@ from scipy.integrate import LSODA, odeint
 
 from ._array_namespace import (
     array_namespace,
+    as_list,
     errstate,
     first_true,
     is_complex,
@@ -102,7 +103,7 @@ class Trajectory:
         xp, inner = array_namespace(self.t), self.direction * self.t
         wanted = like(self.t, [float(start), float(end)])
         ends = xp.searchsorted(inner, self.direction * wanted)
-        first, last = (min(int(ends[k]), self.t.shape[0] - 1) for k in (0, 1))
+        first, last = (min(end, self.t.shape[0] - 1) for end in as_list(ends))
         if self.n_steps is not None:
             first, last = self.n_steps[first], self.n_steps[last]
         return int(last - first)

@@ -2,7 +2,13 @@
 
 import numpy as np
 
-from ._array_namespace import array_namespace, first_true, has_own_place, like
+from ._array_namespace import (
+    array_namespace,
+    first_true,
+    has_own_place,
+    is_complex,
+    like,
+)
 from ._dense_output import OdeSolution, join
 from ._options import placed
 
@@ -41,6 +47,9 @@ class Recorder:
             self.ys.append(y[:, None])
         else:
             self.t_eval = placed("t_eval", self.t_eval, y)
+            if has_own_place(self.t_eval):
+                xp = array_namespace(y)
+                self.t_eval = xp.astype(self.t_eval, xp.float64, copy=False)
 
     def add(self, segment, polynomial, stop):
         """Record a segment, up to `stop` if that is not None."""
@@ -93,15 +102,34 @@ def _validate(t_eval, t0, tf):
     """Check the times at which the solution is wanted, wherever they are."""
     if t_eval is None:
         return None
-    t_eval = t_eval if has_own_place(t_eval) else np.asarray(t_eval)
+    t_eval = _as_times(t_eval)
     if t_eval.ndim != 1:
         raise ValueError("`t_eval` must be 1-dimensional.")
     xp = array_namespace(t_eval)
     outside = (t_eval < min(t0, tf)) | (t_eval > max(t0, tf))
     if bool(xp.any(outside)):
         raise ValueError("Values in `t_eval` are not within `t_span`.")
-    d = t_eval[1:] - t_eval[:-1]
-    unsorted = (d <= 0) if tf > t0 else (d >= 0)
-    if tf != t0 and bool(xp.any(unsorted)):
-        raise ValueError("Values in `t_eval` are not properly sorted.")
+    if tf != t0 and t_eval.shape[0] > 1:
+        before, after = t_eval[:-1], t_eval[1:]
+        if bool(xp.any(after <= before if tf > t0 else after >= before)):
+            raise ValueError("Values in `t_eval` are not properly sorted.")
     return t_eval
+
+
+def _as_times(t_eval):
+    """Array of real numbers, wherever they are."""
+    if not has_own_place(t_eval):
+        try:
+            t_eval = np.asarray(t_eval)
+        except (TypeError, ValueError, RuntimeError):  # such as arrays elsewhere
+            t_eval = None
+        if t_eval is not None and t_eval.dtype.kind in "biufO":
+            return t_eval
+        raise TypeError("`t_eval` is expected to be an array of real numbers.")
+    xp = array_namespace(t_eval)
+    if is_complex(t_eval):
+        raise TypeError(
+            f"`t_eval` is expected to be real, but has type {t_eval.dtype}."
+        )
+    # other libraries do not mix types
+    return xp.astype(t_eval, xp.float64, copy=False)

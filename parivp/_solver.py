@@ -9,6 +9,7 @@
 A window of one step is the sequential method, so that the loop always ends.
 """
 
+import gc
 import math
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -166,6 +167,7 @@ class WindowLoop:
                 raise  # what was asked for is one window
             self.most_steps = max(1, int(min(self.window, self.most_steps)) // 4)
             self.window, self.trial = self.most_steps, None
+            gc.collect()  # which does not see how much memory of a device is garbage
             if self.window < SMALLEST_WINDOW:
                 self._give_up()
             return None

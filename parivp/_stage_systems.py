@@ -13,7 +13,6 @@ the end of the step unless that is the last stage, steps.
 
 import math
 from dataclasses import replace
-from functools import lru_cache
 
 import numpy as np
 from scipy.linalg import get_lapack_funcs
@@ -353,10 +352,15 @@ def _as_numbers(single, row):
     return [_real_if(one, c).item() for one, c in zip(single, row, strict=True)]
 
 
-@lru_cache(maxsize=16)
 def _modes(tableau, real):
-    """Find the modes once for a tableau and a kind of number."""
-    return _Modes(tableau, real)
+    """Find the modes once for a tableau and a kind of number.
+
+    They are kept with the tableau, so that memory of a device goes with it.
+    """
+    known = vars(tableau).setdefault("_known_modes", {})
+    if real not in known:
+        known[real] = _Modes(tableau, real)
+    return known[real]
 
 
 def apply(matrices, vectors):
