@@ -19,6 +19,7 @@ from ._dense_output import PiecewisePolynomial
 from ._discretization import TINY, Discretization
 from ._jacobian import DifferencedJacobian
 from ._predictor import Predictor
+from ._rosenbrock import RODAS3
 from ._single_steps import SingleSteps
 from ._stage_systems import CondensedStages, FactorizedStages, TransformedStages
 
@@ -68,8 +69,9 @@ class Collocation(Discretization):
         classes = (Radau,) if complex_band else (LSODA, Radau)
         # at 1e-3 the guess for relaxation oscillations comes too early or too late,
         # and that for Robertson's problem may turn negative
-        predictor = Predictor(classes, 1e-4, slopes=False, structure=structure)
-        self.predictor = predictor.on(rhs.example)
+        self.predictor = Predictor(
+            classes, 1e-4, slopes=False, structure=structure, tableau=RODAS3
+        ).on(rhs.example)
         self.jacobian = jac or DifferencedJacobian(rhs, self.atol, structure)
         self._alone = None
         self._last_grid = None, None, None

@@ -245,7 +245,8 @@ def _roots_at_once(function, interpolant, t, brackets):
 
     a, b, g_a, g_b = (like(t, list(ends)) for ends in zip(*brackets, strict=True))
     if not is_numpy_namespace(xp):
-        return as_list(_interpolate_truncate_project(xp, g, a, b, g_a, g_b))
+        roots = as_list(_interpolate_truncate_project(xp, g, a, b, g_a, g_b))
+        return None if any(map(math.isnan, roots)) else roots
     tolerances = {"xatol": 4 * EPS, "xrtol": 4 * EPS, "fatol": 0, "frtol": 0}
     result = find_root(g, (a, b), tolerances=tolerances)
     return result.x.tolist() if result.success.all() else None
@@ -253,6 +254,8 @@ def _roots_at_once(function, interpolant, t, brackets):
 
 def _interpolate_truncate_project(xp, g, a, b, g_a, g_b):
     """Zeros between many pairs of points at which `g` has opposite signs.
+
+    They are NaN where `g` was NaN on the way: it may have raised there.
 
     The ITP method with its authors' parameters: the secant's zero, moved towards the
     middle and no farther from it than leaves bisection's number of steps (Oliveira &
@@ -262,6 +265,7 @@ def _interpolate_truncate_project(xp, g, a, b, g_a, g_b):
     eps = 2 * EPS * xp.maximum(xp.abs(a), xp.abs(b)) + EPS**2
     shift = 0.2 / width
     radius = eps * 2.0 ** (xp.ceil(xp.log2(width / (2 * eps))) + 1)
+    undefined = xp.isnan(g_a) | xp.isnan(g_b)
     for _ in range(MOST_HALVINGS):
         if bool(xp.all(xp.abs(b - a) <= 2 * eps)):
             break
@@ -275,6 +279,7 @@ def _interpolate_truncate_project(xp, g, a, b, g_a, g_b):
         reach = xp.maximum(radius - half, 0.0)
         x = xp.where(xp.abs(moved - middle) <= reach, moved, middle - towards * reach)
         value, radius = g(x), radius / 2
+        undefined = undefined | xp.isnan(value)
         left = xp.sign(value) == xp.sign(g_a)
         zero = value == 0
         a, g_a = xp.where(left | zero, x, a), xp.where(left, value, g_a)
@@ -282,7 +287,7 @@ def _interpolate_truncate_project(xp, g, a, b, g_a, g_b):
         # a pair that has met stays where it is
         g_a = xp.where(zero, -1.0, g_a)
         g_b = xp.where(zero, 1.0, g_b)
-    return (a + b) / 2
+    return xp.where(undefined, math.nan, (a + b) / 2)
 
 
 def _root(function, interpolant, a, b, g_a, g_b):

@@ -26,7 +26,7 @@ from ._array_namespace import (
     spacing,
 )
 from ._jacobian import SQRT_EPS
-from ._rosenbrock import RODAS3, RosenbrockTableau, rosenbrock
+from ._rosenbrock import ROS4, RosenbrockTableau, rosenbrock
 
 __all__ = ["Predictor", "Trajectory", "predict", "predict_at"]
 
@@ -182,7 +182,7 @@ class Predictor:
     rtol: float
     slopes: bool = True
     structure: object = None
-    tableau: RosenbrockTableau = RODAS3
+    tableau: RosenbrockTableau = ROS4
 
     def on(self, example):
         """Return the predictor for states that are where the array `example` is."""

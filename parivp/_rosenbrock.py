@@ -16,12 +16,15 @@ import numpy as np
 from ._array_namespace import array_namespace, errstate, like
 from ._jacobian import SQRT_EPS
 
-__all__ = ["RODAS3", "RosenbrockTableau", "rosenbrock"]
+__all__ = ["ROS4", "RODAS3", "RosenbrockTableau", "rosenbrock"]
 
 # Step size control as in the source, IV.7.
 SAFETY, SHRINK, GROW = 0.9, 0.2, 6.0
+EPS = float(np.finfo(np.float64).eps)
 # So small a part of the first scale of time is the first step.
 FIRST = 0.01
+# So many units of rounding of the time are the shortest step.
+ULPS = 10
 
 
 @dataclass(frozen=True)
@@ -29,8 +32,8 @@ class RosenbrockTableau:
     """Coefficients in the form that needs no products with the Jacobian.
 
     With the stages ``u_i``, ``(I / (gamma h) - J) u_i = f(t + alpha_i h, y + sum_j
-    a_ij u_j) + sum_j c_ij u_j / h + gamma_i h df/dt``, the step leads to the argument
-    of `f` in the last stage plus ``u_s``, which is also the error estimate.
+    a_ij u_j) + sum_j c_ij u_j / h + gamma_i h df/dt``, the step leads to ``y + sum_i
+    m_i u_i`` with the error estimate ``sum_i e_i u_i``.
 
     Attributes
     ----------
@@ -40,6 +43,9 @@ class RosenbrockTableau:
     alpha, gammas : tuple of float
     error_order : int
         The estimate behaves as ``h**(error_order + 1)``.
+    m, e : tuple of float, optional
+        By default the step leads to the argument of `f` in the last stage plus
+        ``u_s``, which is also the error estimate.
     """
 
     gamma: float
@@ -48,6 +54,8 @@ class RosenbrockTableau:
     alpha: tuple
     gammas: tuple
     error_order: int
+    m: tuple = ()
+    e: tuple = ()
 
 
 # A. Sandu et al., "Benchmarking stiff ODE solvers for atmospheric chemistry problems
@@ -60,6 +68,20 @@ RODAS3 = RosenbrockTableau(
     alpha=(0.0, 0.0, 1.0, 1.0),
     gammas=(0.5, 1.5, 0.0, 0.0),
     error_order=2,
+)
+
+
+# L. F. Shampine, "Implementation of Rosenbrock methods", ACM Trans. Math. Softw. 8,
+# 1982: order 4 with as many arguments, A-stable, but damped at infinity by 1/3 alone.
+ROS4 = RosenbrockTableau(
+    gamma=0.5,
+    a=((2.0,), (48 / 25, 6 / 25), (48 / 25, 6 / 25, 0.0)),
+    c=((-8.0,), (372 / 25, 12 / 5), (-112 / 125, -54 / 125, -2 / 5)),
+    alpha=(0.0, 1.0, 0.6, 0.6),
+    gammas=(0.5, -1.5, 121 / 50, 29 / 250),
+    error_order=3,
+    m=(19 / 9, 1 / 2, 25 / 108, 125 / 108),
+    e=(17 / 54, 7 / 36, 0.0, 125 / 108),
 )
 
 
@@ -87,23 +109,26 @@ def rosenbrock(rhs, t, y, t_bound, rtol, atol, max_step, tableau=RODAS3):
     """
     steps = _Steps(rhs, y, rtol, atol, tableau)
     direction = 1.0 if t_bound >= t else -1.0
-    power, h = -1 / (tableau.error_order + 1), None
+    power, h = -1 / (tableau.error_order + 1), steps.first_step(t, y)
+    h, least = max(h, 10 * ULPS * math.ulp(t)), EPS * h
     while t != t_bound:
         rhs.check_deadline()
-        known = steps.linearize(t, y, direction, h)
-        h = steps.first_step(y, known[0]) if h is None else h
+        left, shortest = abs(t_bound - t), ULPS * math.ulp(t)
+        h = min(h, max_step, left)
+        # neither beyond the end nor so far that the slope is another one
+        later = t + direction * min(max(SQRT_EPS * h, shortest), left)
+        known = steps.linearize(t, y, later - t)
         grow = GROW
         while True:
-            h = min(h, max_step, abs(t_bound - t))
-            if not h > 10 * math.ulp(abs(t)):
+            if not h > max(shortest, least):
                 return
-            new, error = steps.step(t, y, direction * h, *known)
+            end = t_bound if h == left else t + direction * h
+            new, error = steps.step(t, y, end, *known)
             if error <= 1.0:
                 break
             h *= max(SHRINK, SAFETY * error**power) if math.isfinite(error) else SHRINK
             grow = 1.0
-        t = t_bound if h == abs(t_bound - t) else t + direction * h
-        y = new
+        t, y = end, new
         yield t, y
         h *= min(grow, SAFETY * error**power) if error > 0 else grow
 
@@ -123,16 +148,18 @@ class _Steps:
         self.later = like(y, np.append(np.zeros(n + 1), 1.0))
         self.identity = like(y, np.eye(n))
 
-    def first_step(self, y, f):
+    def first_step(self, t, y):
         """Choose a length in which the state changes by little."""
         with errstate(self.xp):
+            # this gives NaN where the function raises
+            f = self.rhs(like(y, [t], self.xp.float64), y[:, None])[:, 0]
             scale = self.atol + self.rtol * self.xp.abs(y)
             size, slope = self._mean_square(y / scale), self._mean_square(f / scale)
         if 1e-10 < size < math.inf and 1e-10 < slope < math.inf:
             return FIRST * math.sqrt(size / slope)
         return 1e-6
 
-    def linearize(self, t, y, direction, h):
+    def linearize(self, t, y, dt):
         """Find derivative (n,), Jacobian (n, n) and slope in time (n,) by one call.
 
         A complex right-hand side is taken to be analytic. What is not finite counts
@@ -141,34 +168,37 @@ class _Steps:
         xp, n = self.xp, y.shape[0]
         eps = SQRT_EPS * xp.maximum(xp.abs(y), self.atol)
         points = y[:, None] + eps[:, None] * self.directions
-        length = direction * SQRT_EPS * max(abs(t), h or SQRT_EPS)
         with errstate(xp):
-            values = self.rhs(t + length * self.later, points)
+            values = self.rhs(t + dt * self.later, points)
             f, moved = values[:, 0], values[:, 1:] - values[:, :1]
             J = moved[:, :n] / (xp.linalg.diagonal(points[:, 1 : n + 1]) - y)
-            slope = moved[:, n] / (t + length - t or length)
+            slope = moved[:, n] / dt
         J = xp.where(xp.isfinite(J), J, 0.0)
         return f, J, xp.where(xp.isfinite(slope), slope, 0.0)
 
-    def step(self, t, y, h, f, J, slope):
+    def step(self, t, y, end, f, J, slope):
         """Take a step; return the state and its error, in units of the tolerance."""
-        xp, tab = self.xp, self.tableau
+        xp, tab, h = self.xp, self.tableau, end - t
         try:
             with errstate(xp):
                 inverse = xp.linalg.inv((1.0 / (tab.gamma * h)) * self.identity - J)
                 stages = [inverse @ (f + (tab.gammas[0] * h) * slope)]
-                state = y
+                state, row = y, ()
                 for i, (a, c) in enumerate(zip(tab.a, tab.c, strict=True), start=1):
-                    if any(a):  # otherwise the argument is the one before
+                    if a != (*row, 0.0):  # otherwise the argument is the one before
                         state = y + _combine(a, stages)
-                        f = self.rhs.single(t + tab.alpha[i] * h, state)
+                        time = end if tab.alpha[i] == 1.0 else t + tab.alpha[i] * h
+                        f = self.rhs.single(time, state)
+                    row = a
                     force = f + (1 / h) * _combine(c, stages)
                     if tab.gammas[i]:
                         force = force + (tab.gammas[i] * h) * slope
                     stages.append(inverse @ force)
-                new = state + stages[-1]
+                new, change = state + stages[-1], stages[-1]
+                if tab.m:
+                    new, change = y + _combine(tab.m, stages), _combine(tab.e, stages)
                 size = xp.maximum(xp.abs(y), xp.abs(new))
-                error = self._mean_square(stages[-1] / (self.atol + self.rtol * size))
+                error = self._mean_square(change / (self.atol + self.rtol * size))
         except Exception:  # the function's own, met ahead of time, or a singular matrix
             return y, math.inf
         return new, math.sqrt(error)

@@ -10,9 +10,16 @@ from scipy.integrate import solve_ivp
 
 from parivp._predictor import Predictor, predict
 from parivp._rhs import DeadlineExceeded, Rhs
-from parivp._rosenbrock import RODAS3, rosenbrock
+from parivp._rosenbrock import RODAS3, ROS4, rosenbrock
 
 PREDICTOR = Predictor((), 1e-2)
+TABLEAUS = {"ROS4": ROS4, "RODAS3": RODAS3}
+
+
+@pytest.fixture(params=TABLEAUS)
+def tableau(request):
+    """Coefficients of a method."""
+    return TABLEAUS[request.param]
 
 
 def van_der_pol(t, y):
@@ -41,57 +48,75 @@ PROBLEMS = {
 }
 
 
-def run(fun, t_span, y0, tol, max_step=math.inf, atol=None):
+def run(fun, t_span, y0, tol, max_step=math.inf, atol=None, tableau=RODAS3):
     y0, atol = np.array(y0), tol * 1e-3 if atol is None else atol
-    arguments = (t_span[0], y0, t_span[1], tol, atol, max_step)
+    arguments = (t_span[0], y0, t_span[1], tol, atol, max_step, tableau)
     return list(rosenbrock(Rhs(fun, y0), *arguments))
 
 
 @pytest.mark.parametrize("tol", [1e-2, 1e-4, 1e-6])
 @pytest.mark.parametrize("problem", PROBLEMS)
-def test_accuracy(problem, tol):
+def test_accuracy(problem, tol, tableau):
     fun, t_span, y0 = PROBLEMS[problem]
-    t, y = run(fun, t_span, y0, tol)[-1]
+    t, y = run(fun, t_span, y0, tol, tableau=tableau)[-1]
     exact = solve_ivp(fun, t_span, y0, "Radau", rtol=1e-11, atol=1e-14).y[:, -1]
     assert t == t_span[1]
     assert_allclose(y, exact, rtol=0, atol=200 * tol * np.max(np.abs(exact)))
 
 
-def test_order():
-    """Steps of one length: the error falls as its third power."""
+def test_order(tableau):
+    """Steps of one length: the error falls as a power of it."""
     errors = []
     exact = solve_ivp(forced, (0, 2), [1.0, 1.0], rtol=1e-12, atol=1e-14).y[:, -1]
     for n_steps in (40, 80, 160):
         h = 2.0 / n_steps
         # tolerances that let every step pass, so that the bound is its length
-        steps = run(forced, (0.0, 2.0), [1.0, 1.0], 1e9, max_step=h, atol=1e-6)
+        steps = run(forced, (0.0, 2.0), [1.0, 1.0], 1e9, h, 1e-6, tableau)
         assert n_steps <= len(steps) <= n_steps + 6
         errors.append(np.max(np.abs(steps[-1][1] - exact)))
     orders = np.log2(np.array(errors[:-1]) / errors[1:])
-    assert np.all(orders > 2.6)
+    assert np.all(orders > tableau.error_order + 0.8)
 
 
-def test_long_steps_where_it_is_stiff():
-    steps = run(fast_relaxation, (0.0, 4.0), [2.0], 1e-3)
+def test_long_steps_where_it_is_stiff(tableau):
+    steps = run(fast_relaxation, (0.0, 4.0), [2.0], 1e-3, tableau=tableau)
     assert len(steps) < 150
 
 
-def test_coefficients_meet_the_order_conditions():
+def test_coefficients_meet_the_order_conditions(tableau):
     """Of the usual form, which these coefficients stand for."""
-    s, gamma = len(RODAS3.alpha), RODAS3.gamma
+    s, gamma = len(tableau.alpha), tableau.gamma
     a, c = np.zeros((s, s)), np.zeros((s, s))
     for i in range(1, s):
-        a[i, :i], c[i, :i] = RODAS3.a[i - 1], RODAS3.c[i - 1]
+        a[i, :i], c[i, :i] = tableau.a[i - 1], tableau.c[i - 1]
     inverse = np.linalg.inv(np.eye(s) / gamma - c)  # Gamma (Hairer & Wanner, IV.7)
-    alpha, b = a @ inverse, (a[-1] + np.eye(s)[-1]) @ inverse
-    beta = alpha + inverse
-    assert_allclose(alpha.sum(1), RODAS3.alpha, atol=1e-14)
-    assert_allclose(inverse.sum(1), RODAS3.gammas, atol=1e-14)
-    ones = np.ones(s)
-    assert b @ ones == pytest.approx(1)
-    assert b @ beta @ ones == pytest.approx(1 / 2)
-    assert b @ alpha.sum(1) ** 2 == pytest.approx(1 / 3)
-    assert b @ beta @ beta @ ones == pytest.approx(1 / 6)
+    alpha = a @ inverse
+    beta, sums = alpha + inverse, alpha.sum(1)
+    assert_allclose(sums, tableau.alpha, atol=1e-14)
+    assert_allclose(inverse.sum(1), tableau.gammas, atol=1e-14)
+    last = np.eye(s)[-1]
+    m = np.array(tableau.m or a[-1] + last)
+    e = np.array(tableau.e or last)
+    for weights, order in (
+        (m, tableau.error_order + 1),
+        (m - e, tableau.error_order),
+    ):
+        b = weights @ inverse
+        slopes = beta.sum(1)
+        known = {
+            1: [(b.sum(), 1)],
+            2: [(b @ slopes, 1 / 2)],
+            3: [(b @ sums**2, 1 / 3), (b @ beta @ slopes, 1 / 6)],
+            4: [
+                (b @ sums**3, 1 / 4),
+                (b @ (sums * (alpha @ slopes)), 1 / 8),
+                (b @ beta @ sums**2, 1 / 12),
+                (b @ beta @ beta @ slopes, 1 / 24),
+            ],
+        }
+        for k in range(1, order + 1):
+            for found, expected in known[k]:
+                assert found == pytest.approx(expected, abs=1e-14)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, None])
@@ -126,6 +151,116 @@ def test_time_is_kept():
     rhs.deadline = time.monotonic() - 1
     with pytest.raises(DeadlineExceeded):
         next(rosenbrock(rhs, 0.0, rhs.example, 1.0, 1e-2, 1e-5, math.inf))
+
+
+def spied(fun, y0):
+    """Right-hand side that notes the times of its calls."""
+    times = []
+
+    def noting(t, y):
+        times.append(np.atleast_1d(t))
+        return fun(t, y)
+
+    return Rhs(noting, np.array(y0)), times
+
+
+@pytest.mark.parametrize(
+    "t_span", [(0.0, 1.0), (1e6, 1e6 + 1e-3), (1.7e9 + 10, 1.7e9), (-1e6, 1e-9)]
+)
+def test_times_outside_are_not_asked_for(t_span, tableau):
+    """Neither by stages nor by the differences that slopes in time are made of."""
+    length = t_span[1] - t_span[0]
+    rhs, times = spied(lambda t, y: (np.cos(10 * t / length) - y) / length, [0.5])
+    arguments = (t_span[0], rhs.example, t_span[1], 1e-3, 1e-6, 1e5, tableau)
+    t, _ = list(rosenbrock(rhs, *arguments))[-1]
+    assert t == t_span[1]
+    times = np.concatenate(times)
+    assert np.min(times) == min(t_span)
+    assert np.max(times) == max(t_span)
+
+
+def test_time_far_from_zero(tableau):
+    """Slopes in time are those of now, however large the time is."""
+    far = 2.0**31
+
+    def fun(t, y):
+        return -y + np.cos(20 * t)
+
+    near = run(fun, (0.0, 2.0), [0.0], 1e-4, tableau=tableau)
+    span = far, far + 2.0
+    steps = run(lambda t, y: fun(t - far, y), span, [0.0], 1e-4, tableau=tableau)
+    # but for the first, which is not shorter than rounding of the time allows
+    assert abs(len(steps) - len(near)) <= 0.05 * len(near)
+    assert_allclose(steps[-1][1], near[-1][1], atol=1e-3)
+
+
+def test_no_step_is_found_in_few_calls():
+    """Where the function ends at the start, halving does not go on for ever."""
+    rhs, times = spied(lambda t, y: np.where(np.greater(t, 0), np.nan, -1) * y, [1.0])
+    assert not list(rosenbrock(rhs, 0.0, rhs.example, 1.0, 1e-2, 1e-5, math.inf))
+    assert len(times) < 100
+
+
+def test_singular_matrices_do_no_harm(tableau):
+    """The first one is, with the first step that is tried."""
+    rate = 1 / (tableau.gamma * 0.5)
+    steps = run(lambda t, y: rate * y, (0.0, 0.5), [1.0], 1e9, 0.5, 1.0, tableau)
+    steps += run(lambda t, y: rate * y, (0.0, 2.0), [1.0], 1e-4, 0.5, None, tableau)
+    assert steps[-1][1][0] == pytest.approx(np.exp(2 * rate), rel=0.05)
+
+
+@pytest.mark.parametrize("complex_state", [False, True])
+@pytest.mark.parametrize("t_span", [(0.0, 3.0), (3.0, 0.0)])
+def test_devices_make_the_same_steps(library, tableau, complex_state, t_span):
+    y0 = np.array([1.0, 0.5, 0.0]) + (0.25j if complex_state else 0.0)
+    shift = 1j if complex_state else 1.0
+
+    def fun(t, y):
+        a, b, c = (y[k, ...] for k in range(3))
+        return [b - a, shift * c - 2.0 * b, a * b - c + 0.5 * t]
+
+    tolerances = [1e-3, 1e-3, 1e-2], [1e-6, 1e-5, 1e-6]
+    arguments = (t_span[1], *tolerances, 0.5, tableau)
+    known = list(rosenbrock(Rhs(fun, y0), t_span[0], y0, *arguments))
+    there = library.put(y0)
+    found = list(rosenbrock(Rhs(fun, there), t_span[0], there, *arguments))
+    assert known[-1][0] == t_span[1]
+    assert len(found) == len(known)
+    for (t, y), (t_known, y_known) in zip(found, known, strict=True):
+        assert t == pytest.approx(t_known, rel=1e-7, abs=1e-7)
+        assert_allclose(library.get(y), y_known, rtol=1e-6, atol=1e-7)
+
+
+def test_points_one_by_one(library):
+    """Functions that take one time alone, and deadlines met within."""
+
+    def fun(t, y):
+        return [-math.sin(float(y[0]))]
+
+    there = library.put([1.0])
+    rhs = Rhs(fun, there)
+    guess = predict(
+        PREDICTOR, rhs, 0.0, there, 2.0, 99, rtol=1e-3, atol=1e-6, max_step=math.inf
+    )
+    assert rhs.time_vectorized is False
+    exact = 2 * np.arctan(np.tan(0.5) * np.exp(-library.get(guess.t)))
+    assert_allclose(library.get(guess(guess.t))[0], exact, atol=1e-3)
+
+
+def test_reads_are_few(library, reads):
+    """One number for each step that is tried, and two for the first length."""
+    there, tried = library.put([2.0, 0.0]), 0
+
+    def fun(t, y):
+        nonlocal tried
+        tried += type(t) is float
+        return [y[1, ...], (1 - y[0, ...] ** 2) * y[1, ...] - y[0, ...]]
+
+    rhs = Rhs(fun, there, time_vectorized=True)
+    reads.clear()
+    steps = list(rosenbrock(rhs, 0.0, there, 10.0, 1e-2, 1e-5, math.inf))
+    # two further arguments a step; the first length takes a call and its time
+    assert len(reads) == (tried - 1) / 2 + 3 < 2 * len(steps) + 3
 
 
 @pytest.mark.parametrize("t_bound", [math.inf, -math.inf, 1e3])
