@@ -184,8 +184,8 @@ def check_current(name, x):
     current = array_namespace(x).cuda.Device().id
     if x.device.id != current:
         raise ValueError(
-            f"`{name}` is on CUDA device {x.device.id}, but the current one is {current}. "
-            f"Use `with cupy.cuda.Device({x.device.id}):`."
+            f"`{name}` is on CUDA device {x.device.id}, but the current one is "
+            f"{current}. Use `with cupy.cuda.Device({x.device.id}):`."
         )
 
 

@@ -75,7 +75,7 @@ class FixedMeshLoop(WindowLoop):
 
     def start(self):
         """Nothing to choose; whether `fun` broadcasts shows on the way."""
-        self.discretization.rhs.single(self.t, self.y)
+        self.discretization.rhs.first(self.t, self.y)
         if self.parallel() and is_numpy_namespace(self.xp):
             self._keep_pages()
 

@@ -172,7 +172,7 @@ class RegressionLoop:
 
     def start(self):
         """Call `fun` at the initial point, where what it raises arrives."""
-        self.discretization.rhs.single(self.t, self.y)
+        self.discretization.rhs.first(self.t, self.y)
 
     def segments(self):
         """Yield the accepted steps.

@@ -315,6 +315,14 @@ class Rhs(ManyPoints):
             time_vectorized=time_vectorized,
         )
 
+    def first(self, t, y):
+        """Value at the first point; if `fun` changes `y`, it gets copies from here."""
+        fun, given = self.fun, copied(y)
+        value = self.single(t, given)
+        if not bool(self.xp.all(given == y)):
+            self.fun = lambda t, y: fun(t, copied(y))
+        return value
+
     @property
     def nfev(self):
         """Number of evaluated points, one (t, y) pair each."""

@@ -189,7 +189,7 @@ class WindowLoop:
     def start(self):
         """First step size; whether `fun` broadcasts, from a few first points."""
         rhs = self.discretization.rhs
-        f0 = rhs.single(self.t, self.y)
+        f0 = rhs.first(self.t, self.y)
         if self.y.size == 0 or self.t == self.t_bound:
             return
         self.slope = f0

@@ -701,3 +701,24 @@ def test_no_step_ends_outside_the_domain(method, fun, y0, rtol):
 def test_fun_that_forgets_to_return(method):
     with pytest.raises(TypeError, match="`fun` returned None"):
         parivp.solve_ivp(lambda t, y: None, (0, 1), [1.0], method)
+
+
+def negated(t, y):
+    y *= -1
+    return y
+
+
+def wiped(t, y):
+    value = -y
+    y[...] = 0
+    return value
+
+
+@pytest.mark.parametrize("fun", [negated, wiped])
+def test_function_that_writes_into_its_state(method, fun):
+    """It gets copies, so that the solver's own states stay what they are."""
+    options = {"rtol": 1e-8, "atol": 1e-10, "dense_output": True, "method": method}
+    res = parivp.solve_ivp(fun, (0, 2), [1.0, 2.0], t_eval=[0.5, 2.0], **options)
+    assert res.success
+    expected = np.exp(-np.array([0.5, 2.0]))
+    assert_allclose(res.y, [expected, 2 * expected], rtol=1e-6)
