@@ -21,6 +21,7 @@ from ._array_namespace import (
     block_size,
     copied,
     errstate,
+    is_numpy_namespace,
     like,
     new_arange,
 )
@@ -167,7 +168,8 @@ class WindowLoop:
                 raise  # what was asked for is one window
             self.most_steps = max(1, int(min(self.window, self.most_steps)) // 4)
             self.window, self.trial = self.most_steps, None
-            gc.collect()  # which does not see how much memory of a device is garbage
+            if not is_numpy_namespace(self.xp):
+                gc.collect()  # which does not see how much of its memory is garbage
             if self.window < SMALLEST_WINDOW:
                 self._give_up()
             return None
