@@ -140,7 +140,7 @@ def backend_name(xp):
     return xp.__name__.rpartition("array_api_compat.")[2].partition(".")[0]
 
 
-def errstate(xp):
+def errstate():
     """Silence floating-point warnings of points that are computed ahead.
 
     CuPy gives none, but a user's function may hand times, which are numbers, to NumPy.
@@ -275,7 +275,7 @@ def gather(x, value):
         value = value.item()
     if not is_array_api_obj(value):
         return xp.asarray(value, dtype=x.dtype, device=device_of(x))
-    if array_namespace(value) is not xp or device_of(value) != device_of(x):
+    if not same_place(value, x):
         other = backend_name(array_namespace(value))
         raise TypeError(f"got an array of {other} on the device {device_of(value)}.")
     return xp.astype(value, x.dtype, copy=False)

@@ -143,7 +143,7 @@ class EventSearch:
 
     def _many(self, function, t, y, values):
         """Values at many points, compared with single calls at a few."""
-        with errstate(self.xp):
+        with errstate():
             function(t, y, values)
             if not function.confirmed(t, y, values):
                 function(t, y, values)

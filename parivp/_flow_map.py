@@ -152,7 +152,7 @@ def fit_flow_map(
     """
     t0, tf = _interval(t_span)
     centre, radius = _box(y_box, device)
-    n, xp = centre.shape[0], array_namespace(centre)
+    n = centre.shape[0]
     if not callable(fun):
         raise TypeError(f"`fun` is expected to be callable, but actually is {fun!r}.")
     rtol, atol = as_tolerances(rtol, atol, n)
@@ -163,7 +163,7 @@ def fit_flow_map(
     rhs = Rhs(fun, centre, time_vectorized=time_vectorized)
     rhs.strict(like(centre, [t0]), centre[:, None])  # shows what is wrong with `fun`
     problem = ((t0, tf), centre, radius, rtol, atol)
-    with errstate(xp):
+    with errstate():
         try:
             fitted = _fit(rhs, problem, degree, max_windows)
         except DoesNotBroadcast:  # as it had seemed to; `rhs` calls it singly now

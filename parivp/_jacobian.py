@@ -9,10 +9,9 @@ from ._array_namespace import (
     add_to_diagonal,
     array_namespace,
     block_size,
-    has_own_place,
     is_complex,
 )
-from ._options import placed
+from ._options import as_numbers
 from ._rhs import ManyPoints
 
 __all__ = [
@@ -201,14 +200,8 @@ def wrap_jacobian(jac, t0, y0, *, time_vectorized=None, structure=None):
         wrapped.single(t0, y0)  # wrong shapes show before the integration starts
         return wrapped
     matrix = jac.toarray() if issparse(jac) else jac
-    if not has_own_place(matrix):
-        matrix = np.asarray(matrix)
-        if matrix.dtype.kind not in "biufc":
-            raise TypeError(
-                "`jac` is expected to be a callable, an array, a sparse matrix or "
-                f"None, but actually is {jac!r}."
-            )
-    matrix = placed("jac", matrix, y0)
+    expected = "a callable, an array, a sparse matrix or None"
+    matrix = as_numbers("jac", matrix, y0, expected)
     if is_complex(matrix) and not is_complex(y0):
         raise TypeError("`jac` is complex, but `y0` is real.")
     matrix = xp.astype(matrix, y0.dtype, copy=False)

@@ -132,7 +132,7 @@ def newton(
     xp = array_namespace(Y)
     state = NewtonResult(mesh, _states(xp, x0, Y), Y)
     L, size, reach, previous, norm, n_growing = None, None, None, None, None, 0
-    with errstate(xp):
+    with errstate():
         for iteration in range(max_iter):
             fresh = L is None
             residual, L = _evaluate(discretization, state, L, linearization)

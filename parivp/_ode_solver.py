@@ -171,7 +171,7 @@ class WindowSolver(OdeSolver):
         deadline, self._rhs.deadline = self._rhs.deadline, None
         broadcast = self._rhs.time_vectorized
         try:
-            with errstate(self._rhs.xp):
+            with errstate():
                 return self.loop.discretization.interpolant(
                     segment.t, segment.y, segment.K
                 )

@@ -33,6 +33,7 @@ __all__ = [
     "as_flag",
     "as_guess",
     "as_mesh",
+    "as_numbers",
     "as_pair",
     "as_positive",
     "as_state",
@@ -226,6 +227,18 @@ def on_device(name, x, device):
     return x
 
 
+def as_numbers(name, values, y0, expected):
+    """Bring real or complex numbers to where the state is, if they are numbers."""
+    if not has_own_place(values):
+        numbers = np.asarray(values)
+        if numbers.dtype.kind not in "biufc":
+            raise TypeError(
+                f"`{name}` is expected to be {expected}, but actually is {values!r}."
+            )
+        values = numbers
+    return placed(name, values, y0)
+
+
 def placed(name, values, y, like_what="y0"):
     """Bring numbers of an option to where the state `y` is.
 
@@ -291,14 +304,8 @@ def as_guess(guess, y0, mesh):
     if callable(guess):
         return lambda t: _call_guess(guess, y0, t)
     xp, n = array_namespace(y0), y0.size
-    if not has_own_place(guess):
-        guess = np.asarray(guess)
-        if guess.dtype.kind not in "biufc":
-            raise TypeError(
-                "`initial_guess` is expected to be a callable or numbers, "
-                f"but actually is {guess!r}."
-            )
-    guess = _cast_guess(placed("initial_guess", guess, y0), y0)
+    guess = as_numbers("initial_guess", guess, y0, "a callable or numbers")
+    guess = _cast_guess(guess, y0)
     if not bool(xp.all(xp.isfinite(guess))):
         raise ValueError("All components of `initial_guess` must be finite.")
     if guess.ndim < 2 and guess.shape in ((), (n,)):

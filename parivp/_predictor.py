@@ -256,7 +256,7 @@ def _monotone_slopes(t, y):
     if t.shape[0] == 2:
         return xp.repeat(d, 2, axis=1)
     w1, w2 = 2 * h[1:] + h[:-1], h[1:] + 2 * h[:-1]
-    with errstate(xp):
+    with errstate():
         mean = (w1 + w2) / (w1 / d[:, :-1] + w2 / d[:, 1:])
         same = _same_sign(xp, d[:, :-1], d[:, 1:])
     mean = xp.where(same, mean, 0.0)

@@ -190,7 +190,7 @@ class RegressionLoop:
         mesh = self.mesh
         if mesh is None:
             mesh = as_mesh(N_STEPS, None, self.t, self.t_bound, self.y)
-        with errstate(xp):
+        with errstate():
             y, n_converged, slopes = self._trajectory(mesh)
             n_finite = first_true(xp, ~xp.isfinite(slopes[0, 1:]))
             n = min(n_converged, n_finite)

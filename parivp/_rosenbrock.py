@@ -150,7 +150,7 @@ class _Steps:
 
     def first_step(self, t, y):
         """Choose a length in which the state changes by little."""
-        with errstate(self.xp):
+        with errstate():
             # this gives NaN where the function raises
             f = self.rhs(like(y, [t], self.xp.float64), y[:, None])[:, 0]
             scale = self.atol + self.rtol * self.xp.abs(y)
@@ -168,7 +168,7 @@ class _Steps:
         xp, n = self.xp, y.shape[0]
         eps = SQRT_EPS * xp.maximum(xp.abs(y), self.atol)
         points = y[:, None] + eps[:, None] * self.directions
-        with errstate(xp):
+        with errstate():
             values = self.rhs(t + dt * self.later, points)
             f, moved = values[:, 0], values[:, 1:] - values[:, :1]
             J = moved[:, :n] / (xp.linalg.diagonal(points[:, 1 : n + 1]) - y)
@@ -180,7 +180,7 @@ class _Steps:
         """Take a step; return the state and its error, in units of the tolerance."""
         xp, tab, h = self.xp, self.tableau, end - t
         try:
-            with errstate(xp):
+            with errstate():
                 inverse = xp.linalg.inv((1.0 / (tab.gamma * h)) * self.identity - J)
                 stages = [inverse @ (f + (tab.gammas[0] * h) * slope)]
                 state, row = y, ()

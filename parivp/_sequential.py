@@ -38,7 +38,7 @@ def initial_step(loop, f0):
     def norm(v):
         return math.sqrt(float(xp.sum(xp.abs(v / scale) ** 2)) / v.size)
 
-    with errstate(xp):
+    with errstate():
         d0, d1 = norm(y), norm(f0)
         h0 = 0.01 * d0 / d1 if d0 >= 1e-5 and d1 >= 1e-5 else 1e-6
         h0 = max(min(h0, interval), smallest_step(t))
@@ -67,7 +67,7 @@ def steps_one_by_one(loop, n_steps=BLOCK):
     h, slope = loop.h_next, loop.slope
     while len(ts) <= n_steps and ts[-1] != loop.t_bound:
         try:
-            with errstate(loop.xp):
+            with errstate():
                 t, y, K, h = _step(loop, ts[-1], ys[-1], h, slope, first=len(ts) == 1)
                 slope = loop.discretization.end_slope(t - ts[-1], K)
         except (Exception, DeadlineExceeded) as raised:
@@ -126,7 +126,7 @@ def steps_on_mesh(loop, mesh):
         ys, Ks, problem = [loop.y], [], None
         for k in range(ts.shape[0] - 1):
             try:
-                with errstate(loop.xp):
+                with errstate():
                     phi, K = disc.single_step(
                         ts[k : k + 2],
                         ys[-1],

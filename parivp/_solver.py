@@ -161,7 +161,7 @@ class WindowLoop:
     def attempt(self, advance, *args):
         """Try a window; one that does not fit into memory is tried shorter next."""
         try:
-            with errstate(self.xp):
+            with errstate():
                 return advance(*args)
         except MemoryError:
             if self.settings.window == math.inf:
@@ -200,7 +200,7 @@ class WindowLoop:
         n_points = 4 if self.y.size != 4 else 5
         h = self.direction * self.h_next / (n_points - 1) * new_arange(f0, n_points)
         if rhs.time_vectorized is None:
-            with errstate(self.xp):
+            with errstate():
                 rhs(self.t + h, self.y[:, None] + h * f0[:, None])
 
     def check_limits(self):
@@ -220,7 +220,7 @@ class WindowLoop:
             t, y, self.trial = t[: n + 1], y[:, : n + 1], None
             K = None if K is None else K[..., :n]
         self.t, self.y = float(t[-1]), copied(y[:, -1])
-        with errstate(self.xp):
+        with errstate():
             self.h_first = LARGEST_FACTOR * abs(self.t - float(t[-2]))
             if K is not None:
                 self.slope = self.discretization.end_slope(t[-1] - t[-2], K)

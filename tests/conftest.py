@@ -79,6 +79,13 @@ def counting(read, counted):
     return wrapper
 
 
+@pytest.fixture(scope="session")
+def cupy():
+    """CuPy, where there is a device."""
+    find_library("cupy")
+    return pytest.importorskip("cupy")
+
+
 @pytest.fixture
 def reads(library, monkeypatch):
     """Count the numbers that are read from the device, in a list."""

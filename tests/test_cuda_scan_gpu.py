@@ -1,7 +1,5 @@
 """The CUDA affine scan on a device; run with ``python -m pytest -m gpu``."""
 
-import warnings
-
 import numpy as np
 import pytest
 from test_affine_scan import assert_meets_loop, problem
@@ -11,21 +9,6 @@ import parivp
 from parivp._scan.launch_plan import MAX_DIM, plan_launch
 
 pytestmark = pytest.mark.gpu
-
-
-@pytest.fixture(scope="module")
-def cupy():
-    """CuPy, where there is a device."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        module = pytest.importorskip("cupy", reason="CuPy is not installed")
-    try:
-        n_devices = module.cuda.runtime.getDeviceCount()
-    except module.cuda.runtime.CUDARuntimeError as error:
-        pytest.skip(f"there is no CUDA device: {error}")
-    if n_devices == 0:
-        pytest.skip("there is no CUDA device")
-    return module
 
 
 def on_device(cupy, *arrays):

@@ -7,7 +7,6 @@ import gc
 
 import numpy as np
 import pytest
-from array_libraries import find_library
 from conftest import FIXED_STEP_OPTIONS
 from numpy.testing import assert_allclose
 
@@ -15,13 +14,6 @@ import parivp
 from parivp import solve_ivp
 
 pytestmark = pytest.mark.gpu
-
-
-@pytest.fixture(scope="module")
-def cupy():
-    """CuPy, where there is a device."""
-    find_library("cupy")
-    return pytest.importorskip("cupy")
 
 
 @pytest.fixture
