@@ -123,9 +123,12 @@ class Collocation(Discretization):
             residual = self.xp.concat([residual, end], axis=1)
         return residual, F
 
-    def linearize(self, mesh, left, Y):
-        """Residual, ``f`` at the stages, and the linear system of all stages."""
-        residual, F = self.residual(mesh, left, Y)
+    def linearize(self, mesh, left, Y, known=None):
+        """Residual, ``f`` at the stages, and the linear system of all stages.
+
+        The first two may be `known`.
+        """
+        residual, F = known or self.residual(mesh, left, Y)
         n, s = Y.shape[0], self.tableau.n_stages
         times, h = self._grid(mesh)
         if n * s <= self.largest_condensed:
@@ -159,11 +162,25 @@ class Collocation(Discretization):
         reach = xp.maximum(reach, xp.max(xp.abs(Y), axis=(1, 2)))
         return xp.maximum(reach, 1e-3 * xp.max(reach) + TINY)[:, None]
 
-    def sample(self, result):
-        """Return times, states and values of `fun`, of the last iterate but one."""
-        k = self.tableau.n_stages - 1
-        times, _ = self._grid(result.mesh)
-        return times[k, :], result.at[1][:, k, :], result.F[:, k, :]
+    def sample(self, result, least=0):
+        """Return times, states and values of `fun`, of the last iterate but one.
+
+        They are those at the last stage of every step or, if there are fewer steps
+        than the `least` number of points, at so many of all stages.
+        """
+        xp, (times, _) = self.xp, self._grid(result.mesh)
+        (s, n_steps), n = times.shape, result.F.shape[0]
+        if least <= n_steps:
+            k = s - 1
+            return times[k, :], result.at[1][:, k, :], result.F[:, k, :]
+        points = np.linspace(0, s * n_steps - 1, min(least, s * n_steps)).astype(int)
+        chosen = like(result.F, points % s * n_steps + points // s, xp.int64)
+        Y, F = result.at[1][:, :s, :], result.F
+        return (
+            xp.take(xp.reshape(times, (-1,)), chosen),
+            xp.take(xp.reshape(Y, (n, -1)), chosen, axis=1),
+            xp.take(xp.reshape(F, (n, -1)), chosen, axis=1),
+        )
 
     def repeats(self, guess, k):
         """Whether single calls of `fun` give the values at the stages of step `k`."""

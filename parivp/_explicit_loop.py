@@ -58,7 +58,7 @@ class ExplicitLoop(WindowLoop):
         """
         disc, xp = self.discretization, self.xp
         for k in range(MESH_PASSES):
-            x, Y = self._guessed(mesh, guess)
+            x, Y = self.guessed(mesh, guess)
             small = (1 + self.y.size) * mesh.shape[0] <= SMALL_WINDOW
             if small or (k > 0 and self.y.size <= SMALL_SYSTEM):
                 linearization = disc.linearize(mesh, x[:, :-1], Y)
@@ -75,16 +75,16 @@ class ExplicitLoop(WindowLoop):
                 # what is beyond may be beyond a singularity
                 mesh, Y, h, error = mesh[: n + 1], Y[..., :n], h[:n], error[:n]
                 linearization, n_steps = None, n
-            pieces = h / self._wanted(h, error)
+            pieces = h / self.wanted(h, error)
             needed, others = float(xp.sum(pieces)), 1 + self.n_graded
             self.enough = GOOD_EXCESS * needed + others
             most = SMALL_EXCESS * needed + others if small else self.enough
             fits = n_steps <= most and float(xp.max(pieces)) <= LARGEST_SPLIT
             if fits or k == MESH_PASSES - 1:
                 break
-            mesh = self._remesh(mesh, h / smooth(pieces))
+            mesh = self.remesh(mesh, h / smooth(pieces))
         large = ~(error <= GOOD_ERROR)
         if not bool(xp.any(large)):
             return mesh, Y, linearization
         mesh = split(mesh, xp.where(large, xp.ceil(pieces), 1.0))
-        return mesh, self._guessed(mesh, guess)[1], None
+        return mesh, self.guessed(mesh, guess)[1], None

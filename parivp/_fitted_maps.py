@@ -57,7 +57,7 @@ class FittedMaps(Collocation):
             return super().step_storage(y)
         return (s * n) ** 2 + 5 * s * n * (n + 1)
 
-    def linearize(self, mesh, left, Y):
+    def linearize(self, mesh, left, Y, known=None):
         """Residual, ``f`` at the nodes, and the maps fitted about the iterate.
 
         Where the problem is stiff in one of the steps the linear equations of the
@@ -66,8 +66,8 @@ class FittedMaps(Collocation):
         """
         n, s, n_steps = Y.shape
         if n_steps == 1 or n * s > LARGEST_FITTED:
-            return super().linearize(mesh, left, Y)
-        residual, F = self.residual(mesh, left, Y)
+            return super().linearize(mesh, left, Y, known)
+        residual, F = known or self.residual(mesh, left, Y)
         xp, (times, h) = self.xp, self._grid(mesh)
         self.nlu += n_steps
         J = self.stage_jacobians(times, Y, F)

@@ -13,7 +13,7 @@ from ._array_namespace import (
     block_size,
     copied,
     first_true,
-    is_numpy_namespace,
+    keep_pages,
     like,
     running_max,
 )
@@ -76,20 +76,10 @@ class FixedMeshLoop(WindowLoop):
     def start(self):
         """Nothing to choose; whether `fun` broadcasts shows on the way."""
         self.discretization.rhs.first(self.t, self.y)
-        if self.parallel() and is_numpy_namespace(self.xp):
-            self._keep_pages()
-
-    def _keep_pages(self):
-        """Have the allocator keep the memory of one window for the next.
-
-        The C library of Linux returns freed memory to the system when it is more
-        than twice the largest block freed so far. Page by page it is then
-        fetched anew for every temporary array, a third of the time of a solve.
-        A block of more than half a window's arrays, never touched, prevents that.
-        """
-        n, n_steps = self.y.size, min(self.window, self.n_points)
-        n_arrays = n + self.discretization.tableau.n_stages + 12  # of n numbers a step
-        np.empty(int(n_steps) * n * n_arrays, dtype=self.y.dtype)
+        if self.parallel():
+            n, n_steps = self.y.size, int(min(self.window, self.n_points))
+            n_arrays = n + self.discretization.tableau.n_stages + 12
+            keep_pages(self.y, n_steps * n * n_arrays)
 
     def accept(self, t, y, K=None):
         """Take over the steps (t, y) and hand them out."""
@@ -121,7 +111,7 @@ class FixedMeshLoop(WindowLoop):
             mesh = self._predict_over(mesh)
         if self.guess is None:
             return self._shrink()
-        x, Y = self._guessed(mesh, self.guess)
+        x, Y = self.guessed(mesh, self.guess)
         coarse = self.discretization.tableau_kind == "explicit"
         if self.settings.initial_guess is None and coarse and not self.single_window:
             linearization = self._linearize_coarsely(mesh, x[:, :-1], Y)

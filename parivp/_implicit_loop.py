@@ -4,8 +4,9 @@ import math
 
 import numpy as np
 
+from ._affine import guess_coarsely, solve_affine
 from ._mesh import smooth
-from ._newton import newton
+from ._newton import NewtonResult, newton
 from ._predictor import Trajectory
 from ._solver import WindowLoop
 
@@ -16,11 +17,13 @@ __all__ = ["ImplicitLoop"]
 ROUGHNESS = 0.75
 ROUGH_TOL, MAX_ROUGH = 0.1, 6
 # A rough mesh with more steps than are needed by this factor is made anew.
-GOOD_EXCESS = 1.5
-# Steps of the predictor to one of the first rough mesh.
-FIRST_RATIO = 4.0
-# With band matrices it grows with the tolerance, to 8 at 1e-3.
-TIGHT, COARSENING = 1e-9, 0.05
+GOOD_EXCESS = 4.0
+# Steps of the predictor to one of the first rough mesh: so many at this tolerance,
+# somewhat more where the solution need not be smooth to as many digits.
+FIRST_RATIO, LEAST_RATIO, AT_RTOL, COARSENING = 3.5, 3.0, 1e-6, 0.08
+# At least so many, and one in each step, show whether the function of a linear problem
+# broadcasts.
+SINGLE_CALLS = 48
 
 
 class ImplicitLoop(WindowLoop):
@@ -36,12 +39,23 @@ class ImplicitLoop(WindowLoop):
 
     def __post_init__(self):
         super().__post_init__()
-        self.ratio = FIRST_RATIO
-        if self.discretization.structure is not None:
-            # steps are solved one after another there: fewer, where they suffice
-            rtol = float(np.min(self.settings.rtol))
-            self.ratio *= max(1.0, (rtol / TIGHT) ** COARSENING)
+        rtol = float(np.min(self.settings.rtol))
+        self.ratio = max(LEAST_RATIO, FIRST_RATIO * (rtol / AT_RTOL) ** COARSENING)
         self.rough_quality = 1.0, math.inf  # share of steps that converged, deviation
+        settings = self.settings
+        default = settings.window is None and settings.initial_guess is None
+        self._affine = None if default else False
+
+    @property
+    def affine(self):
+        """Whether the problem is solved as a linear one; None where that is open."""
+        return self._affine
+
+    @affine.setter
+    def affine(self, affine):
+        self._affine = affine
+        if self.discretization.jac is None:
+            self.discretization.jacobian.affine = affine
 
     def iteration_cost(self):
         """Single steps that cost as much as an iteration."""
@@ -54,6 +68,53 @@ class ImplicitLoop(WindowLoop):
         else:
             super()._learn(result, mesh, guess)
 
+    def solve(self, mesh, Y, linearization):
+        """Solve all steps from a guess; return a `NewtonResult`."""
+        if isinstance(linearization, NewtonResult):
+            return linearization
+        if not self.affine:
+            return super().solve(mesh, Y, linearization)
+        tol, slack = self._newton_tol, self._slack()
+        disc = self.discretization
+        result = solve_affine(disc, mesh, self.y, Y, tol=tol, slack=slack)
+        self.affine = result.n_converged == mesh.shape[0] - 1
+        return result
+
+    def _predict(self):
+        """Return a first mesh and a guess for the window to come, or None twice."""
+        if self.affine is not False:
+            mesh, guess = guess_coarsely(self)
+            if mesh is not None:
+                return mesh, guess
+            self.affine = False
+        return super()._predict()
+
+    def confirm(self, result):
+        """Compare broadcast values of `fun` with single calls, on the solution.
+
+        Where no predictor has made any, at many points.
+        """
+        if not self.affine:
+            return super().confirm(result)
+        rhs, disc = self.discretization.rhs, self.discretization
+        agreed = rhs.confirmed(*disc.sample(result, SINGLE_CALLS), everywhere=True)
+        self.suspect |= not agreed and self.nsteps > 0
+        return agreed
+
+    def _give_up(self):
+        """Leave the next steps to others."""
+        if self.affine:
+            self.affine, self.trial, self.n_failures = False, None, 0
+        else:
+            super()._give_up()
+
+    def rough_errors(self, result):
+        """Stages of a rough solution, and the sizes and errors of its steps."""
+        disc, mesh, x = self.discretization, result.mesh, result.x
+        steps, K = mesh[1:] - mesh[:-1], disc.stages(result)
+        error = disc.error_norm(steps, K, x[:, :-1], x[:, 1:], self.slope)
+        return K, self.xp.abs(steps), error
+
     def fit(self, mesh, guess):
         """Equidistribute the errors of a rough solution on a coarse mesh.
 
@@ -61,14 +122,17 @@ class ImplicitLoop(WindowLoop):
         few iterations for a solution somewhat better than it, whose polynomials
         are the guess on the mesh proper.
         """
+        if isinstance(guess, NewtonResult):
+            return mesh, guess.Y, guess
         if not isinstance(guess, Trajectory):
-            return mesh, self._guessed(mesh, guess)[1], None
-        disc, rough = self.discretization, max(1.0, self._loosening()) ** ROUGHNESS
+            return mesh, self.guessed(mesh, guess)[1], None
+        xp, disc = self.xp, self.discretization
+        rough = max(1.0, self._loosening()) ** ROUGHNESS
         result = newton(
             disc,
             mesh,
             self.y,
-            self._guessed(mesh, guess)[1],
+            self.guessed(mesh, guess)[1],
             tol=lambda x, _: ROUGH_TOL * rough * disc.scale(x[:, :-1], x[:, 1:]),
             max_iter=self.settings.max_newton or MAX_ROUGH,
         )
@@ -78,16 +142,15 @@ class ImplicitLoop(WindowLoop):
         n_steps = mesh.shape[0] - 1
         self.rough_quality = result.n_converged / n_steps, result.deviation
         result.cut(result.n_converged)
-        mesh, x, K = result.mesh, result.x, disc.stages(result)
-        steps = mesh[1:] - mesh[:-1]
-        error = disc.error_norm(steps, K, x[:, :-1], x[:, 1:], self.slope)
-        xp, h = self.xp, self.xp.abs(steps)
-        pieces = h / self._wanted(h, error)
+        mesh = result.mesh
+        K, h, error = self.rough_errors(result)
+        pieces = h / self.wanted(h, error)
         needed = float(xp.sum(pieces))
         used = guess.steps_between(self.t, mesh[-1])
         self.ratio = used / (needed * rough**disc.error_exponent)
         few = h.shape[0] <= GOOD_EXCESS * needed + 1 + self.n_graded
         if few and float(xp.max(error)) <= 1:
             return mesh, result.Y, None
-        mesh = self._remesh(mesh, h / smooth(pieces))
-        return mesh, self._guessed(mesh, disc.interpolant(result.mesh, x, K))[1], None
+        rough_solution = disc.interpolant(mesh, result.x, K)
+        mesh = self.remesh(mesh, h / smooth(pieces))
+        return mesh, self.guessed(mesh, rough_solution)[1], None

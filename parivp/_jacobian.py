@@ -24,6 +24,8 @@ __all__ = [
 ]
 
 SQRT_EPS = float(np.sqrt(np.finfo(np.float64).eps))
+# A power of two that makes them as large as the states.
+LONG_INCREMENTS = 2.0**26
 # Numbers that the perturbed copies of one block of points fill: a level-2 cache.
 CACHED = 2**15
 
@@ -116,7 +118,15 @@ class DifferencedJacobian:
         rounding errors of large terms would be divided by tiny increments.
     structure : Structure, optional
         Columns that share no row are differenced together.
+
+    Attributes
+    ----------
+    affine : bool
+        Whether the right-hand side is affine in `y`: increments as large as the
+        states leave nothing but rounding errors then.
     """
+
+    affine = False
 
     def __init__(self, rhs, threshold, structure=None):
         self.rhs = rhs
@@ -142,6 +152,8 @@ class DifferencedJacobian:
         self.njev += m
         f = self.rhs(t, y) if f is None else f
         eps = xp.maximum(increments(y), SQRT_EPS * self.threshold)
+        if self.affine:
+            eps = eps * LONG_INCREMENTS
         n_groups = n if self.structure is None else int(self.structure.groups.max()) + 1
         block = max(16, block_size(xp, CACHED) // (n * n_groups))
         ends = [*range(block, m, block), m]

@@ -15,7 +15,14 @@ import numpy as np
 
 from ._array_namespace import array_namespace, errstate, first_true, running_max
 
-__all__ = ["NewtonResult", "newton"]
+__all__ = [
+    "NewtonResult",
+    "finite_prefix",
+    "newton",
+    "scaled_norms",
+    "sizes",
+    "states",
+]
 
 # Jacobians are kept after the first update where the guess was this good.
 GOOD_GUESS = 0.02
@@ -130,7 +137,7 @@ def newton(
     NewtonResult
     """
     xp = array_namespace(Y)
-    state = NewtonResult(mesh, _states(xp, x0, Y), Y)
+    state = NewtonResult(mesh, states(xp, x0, Y), Y)
     L, size, reach, previous, norm, n_growing = None, None, None, None, None, 0
     with errstate():
         for iteration in range(max_iter):
@@ -138,7 +145,7 @@ def newton(
             residual, L = _evaluate(discretization, state, L, linearization)
             linearization = None
             largest = float(xp.max(xp.abs(residual)))
-            n = _finite_prefix(xp, residual, largest, L if fresh else None)
+            n = finite_prefix(xp, residual, largest, L if fresh else None)
             if n < residual.shape[-1]:
                 if n == 0 or not shorten:
                     break
@@ -147,7 +154,7 @@ def newton(
                 largest = float(xp.max(xp.abs(residual)))
             state.residuals.append(largest)
             if fresh:
-                size = _size(xp, state.x)
+                size = sizes(xp, state.x)
             if iteration == 0:
                 reach = discretization.reach(state.x, state.Y, residual)
             fewest = None if not shorten else int(discretization.determined)
@@ -157,7 +164,7 @@ def newton(
             n = U.shape[-1]
             if n < size.shape[1]:  # otherwise what `tol` found out of it still holds
                 size = size[:, :n]
-            before, norms = norm, _norms(xp, U, tol(state.x, size), size)
+            before, norms = norm, scaled_norms(xp, U, tol(state.x, size), size)
             norm = float(xp.max(norms))
             if iteration == 0:
                 rate, left = state.deviation, _after_first(state.deviation, trusted)
@@ -185,7 +192,7 @@ def newton(
     return state
 
 
-def _states(xp, x0, Y):
+def states(xp, x0, Y):
     """All states of the window, the initial one first, shape (n, N + 1)."""
     return xp.concat([x0[:, None], Y[:, -1, :]], axis=1)
 
@@ -212,7 +219,7 @@ def _update(xp, state, L, residual, reach, fewest):
     """
     U = L.solve(residual)
     state.Y = state.Y + U
-    state.x = _states(xp, state.x[:, 0], state.Y)
+    state.x = states(xp, state.x[:, 0], state.Y)
     u = U[:, -1, :]
     relative = xp.abs(u) / reach
     deviation = float(xp.max(relative))
@@ -268,7 +275,7 @@ def _series(rate):
     return rate / (1.0 - rate) if rate < 0.5 else math.inf
 
 
-def _size(xp, x):
+def sizes(xp, x):
     """Size of the states at a step and the few before it, (n, N), nowhere zero.
 
     It looks back only, and not far: a step that blows up must not hide the
@@ -283,7 +290,7 @@ def _size(xp, x):
     return size + TINY
 
 
-def _norms(xp, U, tol, size):
+def scaled_norms(xp, U, tol, size):
     """Return the root mean square of ``U / tol`` for every step, shape (N,).
 
     Of the unknowns of a step the largest counts. Rounding errors of N steps add
@@ -296,7 +303,7 @@ def _norms(xp, U, tol, size):
     return xp.sqrt(xp.max(xp.sum(squares, axis=0), axis=0) / n)
 
 
-def _finite_prefix(xp, residual, largest, L):
+def finite_prefix(xp, residual, largest, L):
     """Count the leading steps with finite residual and, if given, Jacobian."""
     if math.isfinite(largest) and (L is None or bool(xp.isfinite(xp.sum(L.jacobians)))):
         return residual.shape[-1]

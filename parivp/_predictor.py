@@ -362,14 +362,14 @@ def _run_odeint(rhs, fun, t, y, t_bound, n_steps, max_step, options):
 
 def _batched_jacobian(rhs, threshold):
     """Jacobian by differences, from one call for all columns if that works."""
-    threshold = np.reshape(threshold, (-1, 1))
 
     def jac(t, y):
-        y = y[:, None]
-        eps = SQRT_EPS * np.maximum(np.abs(y), threshold)
-        points = np.hstack([y, y + np.diagflat(eps)])
-        values = rhs(np.full(points.shape[1], t), points)
-        return (values[:, 1:] - values[:, :1]) / (np.diag(points[:, 1:]) - y[:, 0])
+        n = len(y)
+        points = np.repeat(y[:, None], n + 1, axis=1)
+        moved = points.reshape(-1)[1 :: n + 2]  # the diagonal behind the first column
+        moved += SQRT_EPS * np.maximum(np.abs(y), threshold)
+        values = rhs(np.full(n + 1, t), points)
+        return (values[:, 1:] - values[:, :1]) / (moved - y)
 
     return jac if rhs.time_vectorized else None
 

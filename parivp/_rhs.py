@@ -22,6 +22,7 @@ from ._array_namespace import (
     is_complex,
     like,
     new_empty,
+    true_indices,
 )
 
 __all__ = ["DeadlineExceeded", "ManyPoints", "Rhs", "sample_columns"]
@@ -158,22 +159,22 @@ class ManyPoints:
                 self._loop(t, y, out)
         return out
 
-    def agrees(self, t, y, values, columns):
-        """Whether the `columns` of broadcast `values` equal single calls."""
+    def agrees(self, t, y, broadcast, columns):
+        """Whether the `columns` of `broadcast` values equal single calls."""
         if self.n_entries == 0 or len(columns) == 0:
             return True
-        xp, m = self.xp, len(columns)
-        chosen = like(t, columns)
+        xp, chosen = self.xp, like(t, columns)
         times, y = as_list(xp.take(t, chosen)), xp.take(y, chosen, axis=1)
-        expected = new_empty(self.example, (*self.shape, m))
+        states = copied(y.T)  # one after the other, as `fun` may write into its own
+        expected = new_empty(self.example, (*self.shape, len(columns)))
         try:
             for k, s in enumerate(times):
-                expected[..., k] = self.single(s, copied(y[:, k]))
+                expected[..., k] = self.single(s, states[k, ...])
         except MemoryError:
             raise  # which says nothing about broadcasting
         except Exception:
             return False
-        found, expected = _entries(values), _entries(expected)
+        found, expected = _entries(broadcast), _entries(expected)
         found = xp.take(found, chosen, axis=1)
         difference = xp.abs(found - expected)
         same = difference <= SAME_RTOL * xp.max(xp.abs(expected), axis=0)
@@ -182,6 +183,11 @@ class ManyPoints:
         same |= ~xp.isfinite(expected) & ~xp.isfinite(found)
         if bool(xp.all(same)):
             return True
+        others = true_indices(xp, ~xp.all(same, axis=0))
+        chosen, times = like(t, others), [times[k] for k in others]
+        difference, expected, y = (
+            xp.take(part, chosen, axis=1) for part in (difference, expected, y)
+        )
         return self._rounding_explains(times, y, difference, expected)
 
     def _rounding_explains(self, times, y, difference, expected):
@@ -190,30 +196,34 @@ class ManyPoints:
         Sums of large terms, such as ``A @ y`` with a stiff matrix, depend on the
         order in which they are added.
         """
-        xp, shape = self.xp, expected.shape
+        xp = self.xp
         signs = like(expected, [1.0 - 2.0 * (i % 2) for i in range(y.shape[0])])
         difference = xp.max(difference, axis=0)
+        explained = xp.zeros_like(difference)
         for sign in (signs, -signs, xp.ones_like(signs)):
             rounded = y * (1 + ROUNDING * sign[:, None])
             try:
                 moved = [self.single(s, rounded[:, k]) for k, s in enumerate(times)]
             except Exception:
                 return False
-            moved = xp.reshape(xp.stack(moved, axis=-1), shape)
+            moved = xp.reshape(xp.stack(moved, axis=-1), expected.shape)
             change = xp.max(xp.abs(moved - expected), axis=0)
-            if bool(xp.all(difference <= change)):
+            explained = xp.maximum(explained, change)
+            if bool(xp.all(difference <= explained)):
                 return True
+
         return False
 
-    def confirmed(self, t, y, values):
-        """Compare `values` with single calls at a few points, if so agreed.
+    def confirmed(self, t, y, values, everywhere=False):
+        """Compare `values` with single calls at a few points, or `everywhere`.
 
         Where they differ the function does not broadcast after all, and is
         called point by point from now on.
         """
         if not (self.check and self.time_vectorized):
             return True
-        xp, columns = self.xp, sample_columns(y)
+        xp = self.xp
+        columns = list(range(t.shape[0])) if everywhere else sample_columns(y)
         chosen = xp.take(_entries(values), like(t, columns), axis=1)
         finite = xp.all(xp.isfinite(chosen), axis=0)
         columns = list(compress(columns, as_list(finite)))

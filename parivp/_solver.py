@@ -22,6 +22,7 @@ from ._array_namespace import (
     copied,
     errstate,
     is_numpy_namespace,
+    keep_pages,
     like,
     new_arange,
 )
@@ -51,6 +52,8 @@ LARGEST_TIME = float(np.finfo(np.float64).max)
 FIRST_MESH = 32
 # Windows are counted in steps of the predictor.
 FIRST_WINDOW, SMALLEST_WINDOW, LARGEST_WINDOW = 256, 8, 8192
+# Steps whose memory is kept for the next window.
+KEPT_STEPS = 64
 # A window grows by four if the guess was this good, by two if not much worse.
 EASY, HARD = 1e-3, 0.02
 # Where windows gain less than single steps would, those are taken, more of them
@@ -119,6 +122,7 @@ class WindowLoop:
         self.xp = array_namespace(self.y)
         storage = max(1, self.discretization.step_storage(self.y))
         self.most_steps = max(2, block_size(self.xp, STAGE_STORAGE) // storage)
+        keep_pages(self.y, KEPT_STEPS * storage)
         self.window = self.settings.window or FIRST_WINDOW
         self.max_steps = self.settings.max_steps or MAX_STEPS
         self.suspect = False  # whether steps were accepted before `fun` was found out
@@ -254,8 +258,9 @@ class WindowLoop:
         -------
         mesh, Y : array
             The mesh and guessed unknowns, or None twice.
-        linearization : tuple or None
-            What ``discretization.linearize`` gives there, if it is known.
+        linearization : tuple, NewtonResult or None
+            What ``discretization.linearize`` gives there, if it is known, or the
+            solution.
         """
         raise NotImplementedError
 
@@ -280,17 +285,7 @@ class WindowLoop:
         mesh, Y, linearization = self.fit(mesh, guess)
         if mesh is None:
             return self._shrink()
-        result = newton(
-            self.discretization,
-            mesh,
-            self.y,
-            Y,
-            linearization=linearization,
-            trusted=self.discretization.jac is None,
-            tol=self._newton_tol,
-            max_iter=self.settings.max_newton or MAX_NEWTON,
-            slack=self._slack(),
-        )
+        result = self.solve(mesh, Y, linearization)
         self.record(result)
         if not self.confirm(result):
             return None
@@ -302,6 +297,20 @@ class WindowLoop:
         segment = self._judge(result)
         self._weigh(segment, len(result.residuals))
         return segment
+
+    def solve(self, mesh, Y, linearization):
+        """Solve all steps from a guess; return a `NewtonResult`."""
+        return newton(
+            self.discretization,
+            mesh,
+            self.y,
+            Y,
+            linearization=linearization,
+            trusted=self.discretization.jac is None,
+            tol=self._newton_tol,
+            max_iter=self.settings.max_newton or MAX_NEWTON,
+            slack=self._slack(),
+        )
 
     def _predict(self):
         """Return a first mesh and a guess for the window to come, or None twice."""
@@ -335,9 +344,9 @@ class WindowLoop:
         if guess is None:
             return None, None
         wanted = self.ratio * self.xp.abs(guess.t[1:] - guess.t[:-1])
-        return self._remesh(guess.t, self._limited(wanted)), guess
+        return self.remesh(guess.t, self._limited(wanted)), guess
 
-    def _guessed(self, mesh, guess):
+    def guessed(self, mesh, guess):
         """Guess on a mesh: states, the first one exact, and unknowns."""
         Y = self.discretization.unknowns(mesh, guess)
         return self.xp.concat([self.y[:, None], Y[:, -1, :]], axis=1), Y
@@ -349,7 +358,7 @@ class WindowLoop:
         mesh, x, K = result.mesh, result.x, disc.stages(result)
         h = mesh[1:] - mesh[:-1]
         error = disc.error_norm(h, K, x[:, :-1], x[:, 1:], self.slope)
-        wanted = self._wanted(h, error)
+        wanted = self.wanted(h, error)
         n = prefix_below(error, 1.0)
         if n > 0 and not self._can_start(mesh[n : n + 1], x[:, n : n + 1]):
             n -= 1  # no step could start there
@@ -357,7 +366,7 @@ class WindowLoop:
             left = mesh[n:]
             guess = disc.interpolant(left, x[:, n:], K[..., n:])
             sizes = self.xp.abs(h[n:])
-            self.trial = self._remesh(left, sizes / smooth(sizes / wanted[n:])), guess
+            self.trial = self.remesh(left, sizes / smooth(sizes / wanted[n:])), guess
         self.h_next = float(wanted[max(n - 1, 0)])
         if n == 0:
             return None
@@ -430,7 +439,7 @@ class WindowLoop:
             1.0, LARGEST_NEWTON_TOL / (self.settings.newton_tol or self.newton_tol)
         )
 
-    def _wanted(self, h, error):
+    def wanted(self, h, error):
         """Step sizes that bring every error to AIM."""
         xp = self.xp
         factor = (error / AIM) ** self.discretization.error_exponent
@@ -443,7 +452,7 @@ class WindowLoop:
             return sizes
         return self.xp.minimum(sizes, self.settings.max_step)
 
-    def _remesh(self, mesh, wanted):
+    def remesh(self, mesh, wanted):
         """Equidistribute; start with steps that grow from the last one's size."""
         most_steps = int(min(self.most_steps, self.settings.window or math.inf))
         mesh = equidistribute(mesh, wanted, most_steps=most_steps)

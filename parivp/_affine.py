@@ -1,0 +1,191 @@
+"""Linear problems, ``f(t, y) = A(t) y + b(t)``: no sequential pass at all.
+
+The equations of all steps are linear as well then, so that Newton's method solves
+them from any guess in one iteration. Solutions on coarse meshes, each as a whole,
+take the place of the predictor.
+"""
+
+import math
+
+import numpy as np
+
+from ._array_namespace import array_namespace, errstate, first_true, like
+from ._mesh import grade, smooth
+from ._newton import NewtonResult, finite_prefix, scaled_norms, sizes, states
+
+__all__ = ["guess_coarsely", "solve_affine"]
+
+# The first mesh has so many equal steps, behind some that grow by this factor
+# (`python -m benchmarks.work_precision --stiff`).
+FIRST_STEPS, GROWTH = 12, 2.5
+# The coarse solution has this relative tolerance, and the mesh made from it is denser
+# by this factor. If it takes more meshes, or steps, than these the predictor is faster.
+COARSE_RTOL, DENSER = 1e-3, 1.1
+MOST_COARSE, MOST_COARSE_STEPS = 4, 256
+# Looser tolerances need fewer steps than the first mesh has.
+LOOSEST = 1e-2
+# Second differences of the right-hand side may be so many rounding errors.
+ROUNDING = 100
+EPS, TINY = float(np.finfo(np.float64).eps), float(np.finfo(np.float64).tiny)
+MOST_UPDATES = 4
+# Residuals are worth an update above so many times what that may leave. They are
+# local errors, of 3 % of the tolerance then, and rounding errors that stiffness has
+# amplified, as a rule, and damps again.
+SETTLED = 30.0
+# Updates that contract by less than this have come down to rounding errors.
+STAGNANT = 0.3
+
+
+def first_mesh(loop):
+    """Mesh from here to the end, coarse but for its start; None if that is too far."""
+    distance, max_step = abs(loop.t_bound - loop.t), loop.settings.max_step
+    n = max(FIRST_STEPS, distance / max_step)
+    if not (math.isfinite(distance) and n <= MOST_COARSE_STEPS):
+        return None
+    mesh = np.linspace(loop.t, loop.t_bound, math.ceil(n) + 1)
+    return loop.times(grade(mesh, min(loop.h_first, loop.h_next), GROWTH))
+
+
+def is_affine(rhs, t, y):
+    """Whether `rhs` looks affine in `y` at all the times.
+
+    Second differences along a line through `y` are to vanish but for rounding
+    errors.
+
+    Parameters
+    ----------
+    rhs : Rhs
+        Only one that broadcasts is looked at.
+    t : array, shape (m,)
+    y : array, shape (n,)
+    """
+    if not rhs.time_vectorized:
+        return False
+    xp, (m,), n = array_namespace(y), t.shape, y.shape[0]
+    size = xp.abs(y)
+    mean = float(xp.sum(size)) / n
+    size = xp.maximum(size, 0.1 * mean if mean > 0 else 1.0)
+    # a direction in which no terms cancel each other: multiples of the golden ratio
+    u = size * like(size, 0.5 + (0.618033988749895 * np.arange(n)) % 1.0)
+    middle = xp.repeat(y[:, None], m, axis=1)
+    points = xp.concat([middle - u[:, None], middle, middle + u[:, None]], axis=1)
+    with errstate():
+        f = rhs(xp.concat([t, t, t]), points)
+        before, at, after = f[:, :m], f[:, m : 2 * m], f[:, 2 * m :]
+        bound = (ROUNDING + n) * EPS * (xp.abs(before) + xp.abs(after))
+        return bool(xp.all(xp.abs(before + after - 2 * at) <= bound))
+
+
+def solve_affine(discretization, mesh, x0, Y, *, tol, slack=1.0):
+    """Solve the linear equations of all steps; see `newton`.
+
+    Parameters
+    ----------
+    discretization : Collocation
+    mesh, x0, Y, tol, slack
+        As for `newton`.
+
+    Returns
+    -------
+    NewtonResult
+        How far off the guess was does not matter, and counts as nothing.
+    """
+    xp = array_namespace(Y)
+    state = NewtonResult(mesh, states(xp, x0, Y), Y, deviation=0.0)
+    L, bound, previous = None, SETTLED, math.inf
+    for iteration in range(MOST_UPDATES + 1):
+        state.at = state.x[:, :-1], state.Y
+        residual, state.F = discretization.residual(state.mesh, *state.at)
+        largest = float(xp.max(xp.abs(residual)))
+        state.residuals.append(largest)
+        if iteration == 0:
+            state.guess = state.mesh, *state.at, residual, state.F
+            n = finite_prefix(xp, residual, largest, None)
+            if n == 0:
+                break
+            state.cut(n)
+            residual = residual[..., :n]
+        size = sizes(xp, state.x)
+        allowed = tol(state.x, size)
+        norm = float(xp.max(scaled_norms(xp, residual, allowed, size)))
+        if norm <= bound:
+            state.n_converged = residual.shape[-1]
+            break
+        if L is None:
+            known = residual, state.F
+            *_, L = discretization.linearize(state.mesh, *state.at, known)
+        U = L.solve(residual)
+        state.Y = state.Y + U
+        state.x = states(xp, x0, state.Y)
+        norms = scaled_norms(xp, U, allowed, size)
+        update = float(xp.max(norms))
+        contracts = update <= STAGNANT * previous
+        if iteration > 1 or (iteration == 1 and contracts):
+            small = norms <= (1.0 if contracts else slack)
+            state.n_converged = first_true(xp, ~small)
+            if not contracts or state.n_converged == norms.shape[0]:
+                break
+        previous, bound = update, SETTLED / max(1.0, update / max(norm, TINY))
+    return state
+
+
+def guess_coarsely(loop):
+    """Guess the solution of a linear problem, and choose a mesh for it.
+
+    Parameters
+    ----------
+    loop : ImplicitLoop
+        Learns whether the problem is linear.
+
+    Returns
+    -------
+    mesh, guess
+        The mesh proper, and the last coarse solution as a function, or the
+        `NewtonResult` if it is the solution; None twice where the predictor is needed.
+    """
+    loosest, mesh = float(np.max(loop.settings.rtol)), first_mesh(loop)
+    if mesh is None or loosest > LOOSEST:
+        return None, None
+    try:
+        if loop.affine is None:
+            loop.affine = is_affine(loop.discretization.rhs, mesh, loop.y)
+        if loop.affine:
+            return _solve_coarsely(loop, mesh, max(1.0, COARSE_RTOL / loosest))
+    except MemoryError:
+        pass  # in shorter windows there may be room
+    return None, None
+
+
+def _solve_coarsely(loop, mesh, rough):
+    """Refine the mesh until errors are `rough` times the tolerance."""
+    disc, most_steps = loop.discretization, min(loop.most_steps, MOST_COARSE_STEPS)
+
+    def guess(t):
+        return loop.xp.repeat(loop.y[:, None], t.shape[0], axis=1)
+
+    def tol(x, size):
+        return rough * loop._newton_tol(x, size)
+
+    for _ in range(MOST_COARSE):
+        if mesh.shape[0] > most_steps:
+            break
+        Y = loop.guessed(mesh, guess)[1]
+        result = solve_affine(disc, mesh, loop.y, Y, tol=tol)
+        if result.n_converged < mesh.shape[0] - 1:
+            loop.record(result)
+            break
+        K, h, error = loop.rough_errors(result)
+        largest = float(loop.xp.max(error))
+        if largest <= 1 and rough == 1:
+            return mesh, result
+        loop.record(result)
+        guess = disc.interpolant(mesh, result.x, K)
+        if largest <= 1:
+            return mesh, guess
+        if largest <= rough:
+            density = smooth(h / loop.wanted(h, error))
+            return loop.remesh(mesh, h / (DENSER * density)), guess
+        # what is fine enough may hide behind what is not
+        finer = loop.xp.minimum(loop.wanted(h, error / rough), h)
+        mesh = loop.remesh(mesh, h / smooth(h / finer))
+    return None, None
