@@ -225,19 +225,21 @@ class FactorizedStages:
             self.solvers = [self._factorize(k, modes) for k in range(n_steps)]
         order = getattr(self.given, "order", np.arange(n))
         residual = np.ascontiguousarray(residual[order].transpose(1, 2, 0))
-        # one product for all modes, real and imaginary parts apart
-        parts = modes.to_parts @ residual[:s].reshape(s, -1)
-        own = modes.joined(parts.reshape(-1, n_steps, n))
-        rho, ends = tableau.start_weight, np.empty_like(residual[-1])
+        own = modes.joined(modes.to_parts @ residual[:s].reshape(s, -1))
+        own = own.reshape(-1, n_steps, n)
+        ends = np.zeros_like(residual[-1])
+        if p > s:
+            ends += residual[s]
         u = np.zeros(n, dtype=residual.dtype)
         for k in range(n_steps):
-            u_new = rho * u + residual[s, k] if p > s else rho * u
+            W = own[:, k] + modes.ones_column * u
             for i, solve in enumerate(self.solvers[k]):
-                w = own[i][k] = solve(own[i][k] + modes.ones[i] * u)
-                term = modes.end_weights[i] * w
-                u_new = u_new + (term.real if modes.real else term)
-            u = ends[k] = u_new
-        parts = modes.separated(own).reshape(len(parts), -1)
+                W[i] = solve(W[i])
+            own[:, k] = W
+            end = modes.end_row @ W
+            ends[k] += tableau.start_weight * u + _real_if(modes.real, end)
+            u = ends[k]
+        parts = modes.separated(own.reshape(len(own), -1))
         stages = (modes.from_parts @ parts).reshape(s, n_steps, n)
         update = np.empty((n, p, n_steps), dtype=residual.dtype)
         update[order, :s] = stages.transpose(2, 0, 1)
@@ -246,24 +248,23 @@ class FactorizedStages:
 
     def _factorize(self, k, modes):
         """Solvers with the matrices of step `k`, one for each eigenvalue."""
+        solver, given = _dense_solver, self.jacobians[..., k]
         if isinstance(self.given, BandedJacobians):
-            lower, upper = self.given.lower, self.given.upper
-            band = self.h[k] * self.given.band[..., k]
-            return [_band_solver(-value * band, lower, upper) for value in modes.values]
-        matrix = self.h[k] * self.given[..., k]
-        return [_dense_solver(-value * matrix) for value in modes.values]
+            solver = partial(_band_solver, self.given.lower, self.given.upper)
+        matrix = self.h[k] * given
+        if not modes.real:
+            matrix = matrix + 0j
+        return [solver(-value * matrix) for value in modes.values]
 
 
-def _band_solver(band, lower, upper):
+def _band_solver(lower, upper, band):
     """Factorize the identity plus a band matrix; return a function that solves."""
     matrix = np.zeros((2 * lower + upper + 1, band.shape[1]), band.dtype, order="F")
     matrix[lower:] = band
     matrix[lower + upper] += 1
     gbtrf, gbtrs = get_lapack_funcs(("gbtrf", "gbtrs"), (matrix,))
     lu, pivots, info = gbtrf(matrix, lower, upper, overwrite_ab=True)
-    if info != 0:
-        return lambda b: np.full_like(b, np.nan)
-    return lambda b: gbtrs(lu, lower, upper, b, pivots)[0]
+    return _solver(matrix, info, lambda b: gbtrs(lu, lower, upper, b, pivots)[0])
 
 
 def _dense_solver(matrix):
@@ -272,9 +273,14 @@ def _dense_solver(matrix):
     matrix[np.diag_indices(len(matrix))] += 1
     getrf, getrs = get_lapack_funcs(("getrf", "getrs"), (matrix,))
     lu, pivots, info = getrf(matrix, overwrite_a=True)
+    return _solver(matrix, info, lambda b: getrs(lu, pivots, b)[0])
+
+
+def _solver(matrix, info, solve):
+    """Solve with a matrix and complex right sides, real ones where it is real."""
     if info != 0:
         return lambda b: np.full_like(b, np.nan)
-    return lambda b: getrs(lu, pivots, b)[0]
+    return solve if is_complex(matrix) else lambda b: solve(b.real)
 
 
 class _Modes:
@@ -299,40 +305,28 @@ class _Modes:
         self.ones = [row.sum().item() for row in rows]
         self.from_modes = [_as_numbers(single, row) for row in vectors]
         self.end = _as_numbers(single, end[keep])
-        self.end_weights = np.multiply(self.weights, self.end).tolist()
-        self._separate(rows)
-
-    def _separate(self, rows):
-        """Find the same maps for real and imaginary parts, where there are both.
-
-        For NumPy only, where they save the sums of complex products.
-        """
-        self.apart = [self.real and np.iscomplexobj(row) for row in rows]
-        columns = np.multiply(self.from_modes, self.weights).T
-        to_parts, from_parts = [], []
-        for apart, row, column in zip(self.apart, rows, columns, strict=True):
-            to_parts += [row.real, row.imag] if apart else [row]
-            from_parts += [column.real, -column.imag] if apart else [column]
-        self.to_parts = np.array(to_parts)
-        self.from_parts = _real_if(self.real, np.array(from_parts).T).copy()
+        self.ones_column = np.array(self.ones)[:, None]
+        self.end_row = np.multiply(self.weights, self.end)
+        # the same maps for real and imaginary parts, which save half of the products
+        to_modes = inverse[keep]
+        from_modes = np.multiply(self.from_modes, self.weights)
+        if real:
+            to_modes = np.concatenate([to_modes.real, to_modes.imag])
+            from_modes = np.hstack([from_modes.real, -from_modes.imag])
+        self.to_parts, self.from_parts = to_modes, np.ascontiguousarray(from_modes)
 
     def joined(self, parts):
-        """Values of each mode from the parts of all, (r, ...)."""
-        modes, rest = [], iter(parts)
-        for apart in self.apart:
-            values = next(rest)
-            if apart:
-                values = values + 0j
-                values.imag = next(rest)
-            modes.append(values)
+        """Values of all modes, one after the other, from their parts."""
+        if not self.real:
+            return parts
+        real, imag = np.split(parts, 2)
+        modes = np.empty(real.shape, dtype=complex)
+        modes.real, modes.imag = real, imag
         return modes
 
     def separated(self, modes):
-        """Parts of all modes, (r, ...)."""
-        parts = []
-        for apart, values in zip(self.apart, modes, strict=True):
-            parts += [values.real, values.imag] if apart else [values]
-        return np.stack(parts)
+        """Parts of all modes."""
+        return np.concatenate([modes.real, modes.imag]) if self.real else modes
 
     def combine(self, coefficients, arrays):
         """Weighted sum over the modes, real for real problems."""
