@@ -174,7 +174,7 @@ def _solve_coarsely(loop, mesh, rough):
         if result.n_converged < mesh.shape[0] - 1:
             loop.record(result)
             break
-        K, h, error = loop.rough_errors(result)
+        K, h, error = loop.errors(result)
         largest = float(loop.xp.max(error))
         if largest <= 1 and rough == 1:
             return mesh, result

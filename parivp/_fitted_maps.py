@@ -94,6 +94,8 @@ class MapSystem:
         What `_fit` gives, if it is there.
     """
 
+    of_all_stages = True
+
     def __init__(self, tableau, h, jacobians, maps=None):
         self.tableau = tableau
         self.h = h

@@ -70,10 +70,11 @@ class ImplicitLoop(WindowLoop):
 
     def solve(self, mesh, Y, linearization):
         """Solve all steps from a guess; return a `NewtonResult`."""
-        if isinstance(linearization, NewtonResult):
-            return linearization
+        rough = linearization
         if not self.affine:
-            return super().solve(mesh, Y, linearization)
+            return super().solve(mesh, Y, None, kept=rough and rough.kept)
+        if rough is not None:
+            return rough  # by no more than that the solution is found already
         tol, slack = self._newton_tol, self._slack()
         disc = self.discretization
         result = solve_affine(disc, mesh, self.y, Y, tol=tol, slack=slack)
@@ -108,13 +109,6 @@ class ImplicitLoop(WindowLoop):
         else:
             super()._give_up()
 
-    def rough_errors(self, result):
-        """Stages of a rough solution, and the sizes and errors of its steps."""
-        disc, mesh, x = self.discretization, result.mesh, result.x
-        steps, K = mesh[1:] - mesh[:-1], disc.stages(result)
-        error = disc.error_norm(steps, K, x[:, :-1], x[:, 1:], self.slope)
-        return K, self.xp.abs(steps), error
-
     def fit(self, mesh, guess):
         """Equidistribute the errors of a rough solution on a coarse mesh.
 
@@ -141,16 +135,15 @@ class ImplicitLoop(WindowLoop):
             return None, None, None
         n_steps = mesh.shape[0] - 1
         self.rough_quality = result.n_converged / n_steps, result.deviation
-        result.cut(result.n_converged)
+        K, h, error = self.errors(result)
         mesh = result.mesh
-        K, h, error = self.rough_errors(result)
         pieces = h / self.wanted(h, error)
         needed = float(xp.sum(pieces))
         used = guess.steps_between(self.t, mesh[-1])
         self.ratio = used / (needed * rough**disc.error_exponent)
         few = h.shape[0] <= GOOD_EXCESS * needed + 1 + self.n_graded
         if few and float(xp.max(error)) <= 1:
-            return mesh, result.Y, None
+            return mesh, result.Y, result
         rough_solution = disc.interpolant(mesh, result.x, K)
         mesh = self.remesh(mesh, h / smooth(pieces))
         return mesh, self.guessed(mesh, rough_solution)[1], None

@@ -27,6 +27,10 @@ __all__ = [
 # Jacobians are kept after the first update where the guess was this good.
 GOOD_GUESS = 0.02
 
+# Those of a rougher solution serve where no more than this is left by them, unless
+# they are of all stages: with new ones Newton's method squares its error.
+GOOD_REST = 0.1
+
 # Updates that contract by less than this from one iteration to the next, after
 # two, have come down to rounding errors or do not converge.
 STAGNANT = 0.3
@@ -64,6 +68,9 @@ class NewtonResult:
     deviation : float
         Largest first update, relative to the size of the solution: how far
         off the guess was.
+    kept : tuple or None
+        The linearization of the last update, and a bound on all further updates
+        that it would lead to, in units of the last.
     """
 
     mesh: np.ndarray
@@ -75,6 +82,7 @@ class NewtonResult:
     residuals: list[float] = field(default_factory=list)
     guess: tuple | None = None
     deviation: float = math.inf
+    kept: tuple | None = None
 
     def cut(self, n):
         """Keep the first `n` steps only."""
@@ -99,6 +107,7 @@ def newton(
     shorten=True,
     slack=1.0,
     least_rate=0.0,
+    kept=None,
 ):
     """Solve all steps of a window, from a guess.
 
@@ -131,6 +140,8 @@ def newton(
     least_rate : float
         Updates are not taken to contract by more than this, whatever the last two
         of them say.
+    kept : tuple, optional
+        That of a rougher solution on this mesh, which is the guess.
 
     Returns
     -------
@@ -139,6 +150,8 @@ def newton(
     xp = array_namespace(Y)
     state = NewtonResult(mesh, states(xp, x0, Y), Y)
     L, size, reach, previous, norm, n_growing = None, None, None, None, None, 0
+    if kept is not None and kept[1] <= GOOD_REST and not kept[0].of_all_stages:
+        L = kept[0].first(Y.shape[-1])
     with errstate():
         for iteration in range(max_iter):
             fresh = L is None
@@ -153,7 +166,7 @@ def newton(
                 state.cut(n)
                 largest = float(xp.max(xp.abs(residual)))
             state.residuals.append(largest)
-            if fresh:
+            if fresh or size is None:
                 size = sizes(xp, state.x)
             if iteration == 0:
                 reach = discretization.reach(state.x, state.Y, residual)
@@ -168,7 +181,7 @@ def newton(
             norm = float(xp.max(norms))
             if iteration == 0:
                 rate, left = state.deviation, _after_first(state.deviation, trusted)
-                left = 1.0 if exact else left
+                left = 1.0 if exact else left if fresh else kept[1]
             else:
                 if n < previous.shape[0]:
                     before = float(xp.max(previous[:n]))
@@ -183,6 +196,7 @@ def newton(
                 # rounding errors, amplified by the stiffness, leave no more
                 small = first_true(xp, ~(norms <= slack))
                 state.n_converged = max(state.n_converged, small)
+            state.kept = L, left
             n_growing += iteration > 0 and rate > 1
             if state.n_converged == norms.shape[0] or (shorten and n_growing > 1):
                 break

@@ -133,6 +133,7 @@ class WindowLoop:
         self.trial = None  # mesh and guess left over from the last window
         self.n_failures = 0
         self.slope = None  # the derivative at the present time
+        self._judged = None, None  # a result, and its errors
         self.ratio = 1.0  # steps of the predictor to one of the first mesh
 
     def segments(self):
@@ -259,8 +260,8 @@ class WindowLoop:
         mesh, Y : array
             The mesh and guessed unknowns, or None twice.
         linearization : tuple, NewtonResult or None
-            What ``discretization.linearize`` gives there, if it is known, or the
-            solution.
+            What ``discretization.linearize`` gives there, if it is known, or a
+            solution of which Y is the last iterate.
         """
         raise NotImplementedError
 
@@ -298,7 +299,7 @@ class WindowLoop:
         self._weigh(segment, len(result.residuals))
         return segment
 
-    def solve(self, mesh, Y, linearization):
+    def solve(self, mesh, Y, linearization, kept=None):
         """Solve all steps from a guess; return a `NewtonResult`."""
         return newton(
             self.discretization,
@@ -310,6 +311,7 @@ class WindowLoop:
             tol=self._newton_tol,
             max_iter=self.settings.max_newton or MAX_NEWTON,
             slack=self._slack(),
+            kept=kept,
         )
 
     def _predict(self):
@@ -354,23 +356,31 @@ class WindowLoop:
     def _judge(self, result):
         """Accept the converged steps whose errors meet the tolerance."""
         n_converged, disc = result.n_converged, self.discretization
-        result.cut(n_converged)
-        mesh, x, K = result.mesh, result.x, disc.stages(result)
-        h = mesh[1:] - mesh[:-1]
-        error = disc.error_norm(h, K, x[:, :-1], x[:, 1:], self.slope)
-        wanted = self.wanted(h, error)
+        K, h, error = self.errors(result)
+        self._judged = None, None
+        mesh, x, wanted = result.mesh, result.x, self.wanted(h, error)
         n = prefix_below(error, 1.0)
         if n > 0 and not self._can_start(mesh[n : n + 1], x[:, n : n + 1]):
             n -= 1  # no step could start there
         if n < n_converged:
             left = mesh[n:]
             guess = disc.interpolant(left, x[:, n:], K[..., n:])
-            sizes = self.xp.abs(h[n:])
-            self.trial = self.remesh(left, sizes / smooth(sizes / wanted[n:])), guess
+            sizes = h[n:] / smooth(h[n:] / wanted[n:])
+            self.trial = self.remesh(left, sizes), guess
         self.h_next = float(wanted[max(n - 1, 0)])
         if n == 0:
             return None
         return self.accept(mesh[: n + 1], x[:, : n + 1], K[..., :n])
+
+    def errors(self, result):
+        """Stages, sizes and estimated errors of the steps that have converged."""
+        if result is not self._judged[0]:
+            result.cut(result.n_converged)
+            disc, mesh, x = self.discretization, result.mesh, result.x
+            steps, K = mesh[1:] - mesh[:-1], disc.stages(result)
+            error = disc.error_norm(steps, K, x[:, :-1], x[:, 1:], self.slope)
+            self._judged = result, (K, self.xp.abs(steps), error)
+        return self._judged[1]
 
     def _can_start(self, t, y):
         """Whether the right-hand side is finite at one point ahead, (1,) and (n, 1)."""
@@ -444,7 +454,7 @@ class WindowLoop:
         xp = self.xp
         factor = (error / AIM) ** self.discretization.error_exponent
         factor = xp.where(factor > SHRINK, factor, SHRINK)  # that for NaN as well
-        return self._limited(xp.abs(h) * xp.minimum(factor, STRETCH))
+        return self._limited(h * xp.minimum(factor, STRETCH))
 
     def _limited(self, sizes):
         """No step sizes beyond the greatest that is allowed."""

@@ -52,6 +52,8 @@ class CondensedStages:
     jacobians : ndarray, shape (n, n, s, N)
     """
 
+    of_all_stages = True
+
     def __init__(self, tableau, h, jacobians):
         self.tableau = tableau
         self.h = h
@@ -128,6 +130,8 @@ class TransformedStages:
            Stiff and Differential-Algebraic Problems", 2nd ed., Springer, 1996.
     """
 
+    of_all_stages = False
+
     def __init__(self, tableau, h, jacobians):
         self.tableau = tableau
         self.h = h
@@ -193,6 +197,8 @@ class FactorizedStages:
     h : ndarray, shape (N,)
     jacobians : BandedJacobians or ndarray, shape (n, n, N)
     """
+
+    of_all_stages = False
 
     def __init__(self, tableau, h, jacobians):
         self.tableau = tableau

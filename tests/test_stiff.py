@@ -684,6 +684,13 @@ def test_given_jacobian_is_counted():
     assert points <= result.njev + 16  # those that find out whether it broadcasts
 
 
+def test_rough_solution_leaves_its_matrices():
+    """Where its mesh is kept, each of its steps has been factorized once."""
+    result = solve(PROBLEMS["pollution"], 1e-3)
+    assert result.success
+    assert result.nsteps <= result.nlu < 2 * result.nsteps
+
+
 def test_function_calls_are_counted():
     problem = PROBLEMS["oregonator"]
     points = 0
