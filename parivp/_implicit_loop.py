@@ -68,13 +68,12 @@ class ImplicitLoop(WindowLoop):
         else:
             super()._learn(result, mesh, guess)
 
-    def solve(self, mesh, Y, linearization):
-        """Solve all steps from a guess; return a `NewtonResult`."""
-        rough = linearization
+    def solve(self, mesh, Y, rough):
+        """Solve all steps from a guess, perhaps that of a rough `NewtonResult`."""
         if not self.affine:
             return super().solve(mesh, Y, None, kept=rough and rough.kept)
         if rough is not None:
-            return rough  # by no more than that the solution is found already
+            return rough  # which is the solution already
         tol, slack = self._newton_tol, self._slack()
         disc = self.discretization
         result = solve_affine(disc, mesh, self.y, Y, tol=tol, slack=slack)

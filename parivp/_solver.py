@@ -133,7 +133,7 @@ class WindowLoop:
         self.trial = None  # mesh and guess left over from the last window
         self.n_failures = 0
         self.slope = None  # the derivative at the present time
-        self._judged = None, None  # a result, and its errors
+        self.known_errors = None, None  # a result that is judged already
         self.ratio = 1.0  # steps of the predictor to one of the first mesh
 
     def segments(self):
@@ -301,7 +301,7 @@ class WindowLoop:
 
     def solve(self, mesh, Y, linearization, kept=None):
         """Solve all steps from a guess; return a `NewtonResult`."""
-        return newton(
+        result = newton(
             self.discretization,
             mesh,
             self.y,
@@ -313,6 +313,8 @@ class WindowLoop:
             slack=self._slack(),
             kept=kept,
         )
+        result.kept = None  # most of the memory
+        return result
 
     def _predict(self):
         """Return a first mesh and a guess for the window to come, or None twice."""
@@ -357,7 +359,7 @@ class WindowLoop:
         """Accept the converged steps whose errors meet the tolerance."""
         n_converged, disc = result.n_converged, self.discretization
         K, h, error = self.errors(result)
-        self._judged = None, None
+        self.known_errors = None, None
         mesh, x, wanted = result.mesh, result.x, self.wanted(h, error)
         n = prefix_below(error, 1.0)
         if n > 0 and not self._can_start(mesh[n : n + 1], x[:, n : n + 1]):
@@ -374,13 +376,13 @@ class WindowLoop:
 
     def errors(self, result):
         """Stages, sizes and estimated errors of the steps that have converged."""
-        if result is not self._judged[0]:
+        if result is not self.known_errors[0]:
             result.cut(result.n_converged)
             disc, mesh, x = self.discretization, result.mesh, result.x
             steps, K = mesh[1:] - mesh[:-1], disc.stages(result)
             error = disc.error_norm(steps, K, x[:, :-1], x[:, 1:], self.slope)
-            self._judged = result, (K, self.xp.abs(steps), error)
-        return self._judged[1]
+            return K, self.xp.abs(steps), error
+        return self.known_errors[1]
 
     def _can_start(self, t, y):
         """Whether the right-hand side is finite at one point ahead, (1,) and (n, 1)."""
