@@ -9,9 +9,16 @@ import math
 
 import numpy as np
 
-from ._array_namespace import array_namespace, errstate, first_true, like
+from ._array_namespace import (
+    array_namespace,
+    errstate,
+    first_true,
+    is_complex,
+    like,
+)
 from ._mesh import grade, smooth
 from ._newton import NewtonResult, finite_prefix, scaled_norms, sizes, states
+from ._structure import BandedJacobians
 
 __all__ = ["guess_coarsely", "solve_affine"]
 
@@ -32,6 +39,9 @@ MOST_UPDATES = 4
 # local errors, of 3 % of the tolerance then, and rounding errors that stiffness has
 # amplified, as a rule, and damps again.
 SETTLED = 30.0
+# Growth of solutions within a step, as an exponent, and the largest systems whose
+# eigenvalues are found to bound it.
+MOST_GROWTH, LARGEST_EIGEN = 1.0, 20
 # Updates that contract by less than this have come down to rounding errors.
 STAGNANT = 0.3
 
@@ -88,7 +98,8 @@ def solve_affine(discretization, mesh, x0, Y, *, tol, slack=1.0):
     Returns
     -------
     NewtonResult
-        How far off the guess was does not matter, and counts as nothing.
+        How far off the guess was does not matter, and counts as nothing. Without a
+        step that has converged where solutions may grow fast within a step.
     """
     xp = array_namespace(Y)
     state = NewtonResult(mesh, states(xp, x0, Y), Y, deviation=0.0)
@@ -108,12 +119,15 @@ def solve_affine(discretization, mesh, x0, Y, *, tol, slack=1.0):
         size = sizes(xp, state.x)
         allowed = tol(state.x, size)
         norm = float(xp.max(scaled_norms(xp, residual, allowed, size)))
-        if norm <= bound:
+        # not at first: what is below the tolerance now may have to grow
+        if norm <= bound and iteration > 0:
             state.n_converged = residual.shape[-1]
             break
         if L is None:
             known = residual, state.F
             *_, L = discretization.linearize(state.mesh, *state.at, known)
+            if not _growth_is_slow(xp, L):
+                break
         U = L.solve(residual)
         state.Y = state.Y + U
         state.x = states(xp, x0, state.Y)
@@ -127,6 +141,37 @@ def solve_affine(discretization, mesh, x0, Y, *, tol, slack=1.0):
                 break
         previous, bound = update, SETTLED / max(1.0, update / max(norm, TINY))
     return state
+
+
+def _growth_is_slow(xp, system):
+    """Whether no solution grows by more than a factor e within a step.
+
+    Implicit methods damp what grows faster. While it is small that would pass for a
+    solution, as errors below ``atol`` do. The growth is bounded by logarithmic norms
+    (Hairer, Norsett & Wanner I, I.10): that of the 1-norm where it suffices, of the
+    2-norm in small systems.
+    """
+    J, h = system.jacobians, system.h
+    hJ = h * (J[:, :, J.shape[2] // 2, :] if J.ndim == 4 else J)
+    banded = isinstance(getattr(system, "given", None), BandedJacobians)
+    if banded:
+        diagonal = hJ[system.given.upper, :, :]
+    else:
+        hJ = xp.moveaxis(hJ, -1, 0)
+        diagonal = xp.linalg.diagonal(hJ)
+    # rounding errors of the sums count as nothing beside the entries
+    moduli = xp.abs(diagonal)
+    others = xp.sum(xp.abs(hJ), axis=0 if banded else 1) - moduli
+    real = xp.real(diagonal) if is_complex(diagonal) else diagonal
+    if bool(xp.all(real + others <= MOST_GROWTH + ROUNDING * EPS * moduli)):
+        return True
+    if banded or hJ.shape[-1] > LARGEST_EIGEN or not bool(xp.all(xp.isfinite(hJ))):
+        return False
+    adjoint = xp.matrix_transpose(hJ)
+    adjoint = xp.conj(adjoint) if is_complex(hJ) else adjoint
+    largest = xp.max(xp.abs(hJ), axis=(1, 2))[:, None]
+    growth = xp.linalg.eigvalsh((hJ + adjoint) / 2)
+    return bool(xp.all(growth <= MOST_GROWTH + ROUNDING * EPS * largest))
 
 
 def guess_coarsely(loop):

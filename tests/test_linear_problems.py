@@ -190,6 +190,36 @@ def test_growth_by_hundreds_of_digits(rate, method):
     assert_allclose(result.y[0, -1], np.exp(500.0), rtol=1e-5)
 
 
+GROWS = {
+    "linear": (lambda t, y: y, lambda t, y0: y0 * np.exp(t)),
+    "logistic": (
+        lambda t, y: y * (1 - y),
+        lambda t, y0: y0 * np.exp(t) / (1 + y0 * np.expm1(t)),
+    ),
+}
+
+
+@pytest.mark.parametrize("y0", [1e-16, 1e-12, 1e-8])
+@pytest.mark.parametrize("name", GROWS)
+def test_growth_within_long_steps(name, y0, method, predicted):
+    """Steps in which solutions grow fast would damp them, unseen below ``atol``."""
+    fun, exact = GROWS[name]
+    result = parivp.solve_ivp(fun, (0, 60), [y0], method, rtol=1e-6)
+    assert predicted
+    if y0 == 1e-8:  # from less, implicit methods of SciPy go astray as well
+        assert result.success
+        assert_allclose(result.y[0, -1], exact(60, y0), rtol=0.1)
+
+
+def test_growth_of_one_component_among_others(method):
+    """It is hidden by the others and by the tolerance until the end."""
+    A = np.diag([-1e5, -1.0, 1.0])
+    y0, options = [1.0, 1.0, 1e-7], {"rtol": 1e-6, "atol": 1e-6}
+    result = parivp.solve_ivp(lambda t, y: A @ y, (0, 30), y0, method, **options)
+    assert result.success
+    assert_allclose(result.y[2, -1], 1e-7 * np.exp(30), rtol=0.1)
+
+
 @pytest.mark.parametrize("t_end", [20.0, 300.0, 3000.0])
 @pytest.mark.parametrize("direction", [1, -1])
 def test_long_oscillation(t_end, direction, method):
