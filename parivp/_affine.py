@@ -34,6 +34,11 @@ LOOSEST = 1e-2
 # Second differences of the right-hand side may be so many rounding errors.
 ROUNDING = 100
 EPS, TINY = float(np.finfo(np.float64).eps), float(np.finfo(np.float64).tiny)
+# Numbers of times at which sharp features in time are looked for, and of numbers there.
+LEAST_TIMES, MOST_TIMES, MOST_NUMBERS = 64, 1024, 2**16
+# Second differences that show them, relative to the change over all times, and what
+# counts as rounding.
+SHARP, SAME = 0.05, 1e-9
 MOST_UPDATES = 4
 # Residuals are worth an update above so many times what that may leave. They are
 # local errors, of 3 % of the tolerance then, and rounding errors that stiffness has
@@ -75,15 +80,32 @@ def is_affine(rhs, t, y):
     size = xp.abs(y)
     mean = float(xp.sum(size)) / n
     size = xp.maximum(size, 0.1 * mean if mean > 0 else 1.0)
-    # a direction in which no terms cancel each other: multiples of the golden ratio
-    u = size * like(size, 0.5 + (0.618033988749895 * np.arange(n)) % 1.0)
+    # random, as terms cancel in smooth directions
+    u = size[:, None] * like(size, np.random.default_rng(0).uniform(0.5, 1.5, (n, m)))
     middle = xp.repeat(y[:, None], m, axis=1)
-    points = xp.concat([middle - u[:, None], middle, middle + u[:, None]], axis=1)
+    points = xp.concat([middle - u, middle, middle + u], axis=1)
     with errstate():
         f = rhs(xp.concat([t, t, t]), points)
         before, at, after = f[:, :m], f[:, m : 2 * m], f[:, 2 * m :]
-        bound = (ROUNDING + n) * EPS * (xp.abs(before) + xp.abs(after))
+        terms = xp.max(xp.abs(before) + xp.abs(after), axis=1)[:, None]
+        bound = (ROUNDING + n) * EPS * terms
         return bool(xp.all(xp.abs(before + after - 2 * at) <= bound))
+
+
+def varies_slowly(rhs, t, t_bound, y):
+    """Whether `rhs` is smooth in time, at many times between `t` and `t_bound`.
+
+    Steps of a coarse mesh would miss a pulse, which those of a predictor may meet.
+    """
+    xp = array_namespace(y)
+    m = max(LEAST_TIMES, min(MOST_TIMES, MOST_NUMBERS // y.shape[0]))
+    times = like(y, np.linspace(t, t_bound, m), xp.float64)
+    with errstate():
+        f = rhs(times, xp.repeat(y[:, None], m, axis=1))
+        second = xp.abs(f[:, :-2] + f[:, 2:] - 2 * f[:, 1:-1])
+        change = xp.max(xp.abs(f - f[:, :1]), axis=1)[:, None]
+        bound = SHARP * change + SAME * xp.max(xp.abs(f), axis=1)[:, None]
+        return bool(xp.all(second <= bound))
 
 
 def solve_affine(discretization, mesh, x0, Y, *, tol, slack=1.0):
@@ -193,7 +215,10 @@ def guess_coarsely(loop):
         return None, None
     try:
         if loop.affine is None:
-            loop.affine = is_affine(loop.discretization.rhs, mesh, loop.y)
+            rhs, y = loop.discretization.rhs, loop.y
+            loop.affine = is_affine(rhs, mesh, y) and varies_slowly(
+                rhs, loop.t, loop.t_bound, y
+            )
         if loop.affine:
             return _solve_coarsely(loop, mesh, max(1.0, COARSE_RTOL / loosest))
     except MemoryError:

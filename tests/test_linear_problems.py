@@ -125,6 +125,45 @@ def test_others_are_not_taken_for_affine(name):
     assert not affine(NOT_AFFINE[name], [1.0, 1.0], np.linspace(0, 10, 7))
 
 
+@pytest.mark.parametrize("n", [10, 100, 500])
+@pytest.mark.parametrize("shape", ["sine", "parabola", "step", "zero"])
+def test_diffusion_of_smooth_states_is_recognized(n, shape):
+    """Where most of the terms cancel."""
+    x = np.linspace(0, 1, n + 2)[1:-1]
+    y0 = {
+        "sine": np.sin(np.pi * x),
+        "parabola": 16 * x * (1 - x),
+        "step": 1.0 * (x > 0.5),
+        "zero": 0 * x,
+    }[shape]
+
+    def fun(t, y):
+        out = -2.0 * y
+        out[1:] += y[:-1]
+        out[:-1] += y[1:]
+        return (n + 1) ** 2 * out
+
+    assert affine(fun, y0, np.linspace(0, 10, 20))
+
+
+@pytest.mark.parametrize("center", [3.1, 37.3, 50.7])
+@pytest.mark.parametrize("width", [0.03, 0.1])
+def test_pulses_between_the_nodes_of_a_coarse_mesh(width, center):
+    """A predictor follows the oscillation in short steps, and so meets them."""
+
+    def fun(t, y):
+        return [y[1], -y[0] + np.exp(-(((t - center) / width) ** 2))]
+
+    options = {"rtol": 1e-3, "atol": 1e-6}
+    y0 = [1.0, 0.0]
+    result = parivp.solve_ivp(fun, (0, 100), y0, "ScanNewtonImplicit", **options)
+    # a kick of the velocity by the area of the pulse
+    kick = np.sqrt(np.pi) * width * np.exp(-(width**2) / 4)
+    expected = np.cos(100) + kick * np.sin(100 - center)
+    assert result.success
+    assert_allclose(result.y[0, -1], expected, atol=kick / 10)
+
+
 def test_differences_of_affine_functions_are_exact():
     """Increments as large as the states leave rounding errors alone."""
     rng = np.random.default_rng(3)
