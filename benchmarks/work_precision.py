@@ -8,10 +8,12 @@ against Radau, BDF and LSODA.
 Every method solves every problem at rtol 1e-3 ... 1e-13 with atol = rtol * 1e-3.
 The achieved error is the largest relative error of the end point over its
 components, each measured relative to max(|ref_i|, 1e-3 max|ref|), in robertson_long
-relative to max(|ref_i|, 1e-8). A time is the median of several warm runs. Each
-repetition goes through all tolerances, the methods taking turns, so that a slow
-spell of the machine falls on all of them and is left out by the median. A method
-that was slow at one tolerance is not run at tighter ones.
+relative to max(|ref_i|, 1e-8). A time is the median of several warm runs: where
+a run takes less than 50 ms the same run comes right before it, so that the caches are
+not full of what another method has left. Each repetition goes through all tolerances,
+the methods taking turns, so that a slow spell of the machine falls on all of them and
+is left out by the median. A method that was slow at one tolerance is not run at tighter
+ones.
 
 The time a method needs for an error is read off its curve: of its points only
 those are kept that no other point beats in both error and time, and between
@@ -73,6 +75,8 @@ STIFF_PROBLEMS = (
 SECONDS_PER_POINT = 0.15
 MAX_REPEATS = 9
 MIN_REPEATS = 3
+# Runs shorter than this are warmed up by another one.
+WARM_UP_SECONDS = 0.05
 # A method slower than this at one tolerance is not run at tighter ones.
 SLOW_SECONDS = 3.0
 # Methods of parivp stop after this time, should they get stuck.
@@ -217,6 +221,8 @@ def measure(problem: Problem, columns: dict, clock) -> dict[str, list[Point]]:
             for options, point in zip(columns.values(), row, strict=True):
                 done = repeat >= MIN_REPEATS and sum(point.times) > SECONDS_PER_POINT
                 if point.solved and not done:
+                    if point.first_seconds < WARM_UP_SECONDS:
+                        run_once(problem, point.rtol, options, clock)
                     _, seconds = run_once(problem, point.rtol, options, clock)
                     point.times.append(seconds)
     return curves

@@ -236,6 +236,7 @@ def _solve_coarsely(loop, mesh, rough):
     def tol(x, size):
         return rough * loop._newton_tol(x, size)
 
+    previous = math.inf
     for _ in range(MOST_COARSE):
         if mesh.shape[0] > most_steps:
             break
@@ -256,6 +257,9 @@ def _solve_coarsely(loop, mesh, rough):
         if largest <= rough:
             density = smooth(h / loop.wanted(h, error))
             return loop.remesh(mesh, h / (DENSER * density)), guess
+        if largest >= previous:
+            break  # far from convergence still
+        previous = largest
         # what is fine enough may hide behind what is not
         finer = loop.xp.minimum(loop.wanted(h, error / rough), h)
         mesh = loop.remesh(mesh, h / smooth(h / finer))

@@ -16,6 +16,9 @@ __all__ = ["equidistribute", "grade", "prefix_below", "smooth", "split"]
 
 # Of the lengths of two steps, far from overflow.
 LARGEST_RATIO = 1e300
+# In so many parts of a step the step sizes that are wanted are constant; in none of
+# them smaller than that of the step by more than this factor.
+PARTS, STEEPEST = 4, 3.0
 
 
 def equidistribute(mesh, wanted, *, most_steps=math.inf):
@@ -23,7 +26,8 @@ def equidistribute(mesh, wanted, *, most_steps=math.inf):
 
     The integral of ``1 / wanted`` over a step is the fraction of a new step it
     holds; the new points share the total equally (de Boor's
-    equidistribution).
+    equidistribution). From the middle of a step to that of the next the wanted
+    sizes are interpolated: errors do not jump from step to step.
 
     Parameters
     ----------
@@ -43,6 +47,7 @@ def equidistribute(mesh, wanted, *, most_steps=math.inf):
     start, end = float(mesh[0]), float(mesh[-1])
     least = 10 * spacing(xp, max(abs(start), abs(end)))
     wanted = xp.where(wanted > least, wanted, least)  # not NaN
+    mesh, wanted = _interpolated(xp, mesh, wanted, 1.0 if end > start else -1.0)
     steps = running_sum(xp, xp.abs(mesh[1:] - mesh[:-1]) / wanted)
     total = float(steps[-1])
     n = max(1, math.ceil(total))
@@ -52,6 +57,19 @@ def equidistribute(mesh, wanted, *, most_steps=math.inf):
     if kept == n:
         points[-1] = end
     return points
+
+
+def _interpolated(xp, mesh, wanted, sign):
+    """Divide steps and let wanted sizes vary linearly between their middles."""
+    if wanted.shape[0] == 1:
+        return mesh, wanted
+    h = mesh[1:] - mesh[:-1]
+    parts = new_arange(mesh, PARTS) / PARTS
+    fine = xp.reshape(mesh[:-1, None] + h[:, None] * parts, (-1,))
+    middles = xp.reshape(mesh[:-1, None] + h[:, None] * (parts + 0.5 / PARTS), (-1,))
+    sizes = interp(xp, sign * middles, sign * (mesh[:-1] + h / 2), wanted)
+    least = xp.repeat(wanted / STEEPEST, PARTS)
+    return xp.concat([fine, mesh[-1:]]), xp.maximum(sizes, least)
 
 
 def prefix_below(values, bound):

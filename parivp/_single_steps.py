@@ -14,6 +14,9 @@ MAX_NEWTON = 10
 # Where the Jacobians are kept the first two updates may differ by more than later
 # ones do: the first has errors of the guess in it that one iteration removes.
 LEAST_RATE = 0.02
+# The polynomial of a step serves as guess for steps up to so many times longer: farther
+# off it would lead to spurious solutions.
+FARTHEST_GUESS = 3.0
 
 
 class SingleSteps:
@@ -99,9 +102,11 @@ class SingleSteps:
     def _extrapolate(self, mesh, y):
         """Guess by the polynomial of the step before, if this one follows."""
         xp, last = self.whole.xp, self.last
-        follows = last is not None and bool(last.t[-1] == mesh[0])
-        if follows and bool(xp.all(last.y[:, -1] == y)):
-            return last
+        if last is not None and bool(last.t[-1] == mesh[0]):
+            length, before = float(mesh[1] - mesh[0]), float(last.t[-1] - last.t[0])
+            near = abs(length) <= FARTHEST_GUESS * abs(before)
+            if near and bool(xp.all(last.y[:, -1] == y)):
+                return last
         return lambda t: xp.repeat(y[:, None], t.shape[0], axis=1)
 
 

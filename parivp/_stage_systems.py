@@ -228,22 +228,21 @@ class FactorizedStages:
         s, tableau = self.tableau.n_stages, self.tableau
         modes = _modes(tableau, not is_complex(residual))
         if self.solvers is None:
-            self.solvers = [self._factorize(k, modes) for k in range(n_steps)]
+            self.solvers = self._factorize(modes)
         order = getattr(self.given, "order", np.arange(n))
         residual = np.ascontiguousarray(residual[order].transpose(1, 2, 0))
         own = modes.joined(modes.to_parts @ residual[:s].reshape(s, -1))
         own = own.reshape(-1, n_steps, n)
-        ends = np.zeros_like(residual[-1])
-        if p > s:
-            ends += residual[s]
-        u = np.zeros(n, dtype=residual.dtype)
+        ends = residual[s] if p > s else np.zeros_like(residual[0])
+        u, end = np.zeros(n, dtype=residual.dtype), np.empty(n, dtype=own.dtype)
         for k in range(n_steps):
-            W = own[:, k] + modes.ones_column * u
-            for i, solve in enumerate(self.solvers[k]):
-                W[i] = solve(W[i])
-            own[:, k] = W
-            end = modes.end_row @ W
-            ends[k] += tableau.start_weight * u + _real_if(modes.real, end)
+            W = own[:, k]
+            W += modes.ones_column * u
+            for solve, w in zip(self.solvers[k], W, strict=True):
+                solve(w)
+            if p > s:
+                ends[k] += tableau.start_weight * u
+            ends[k] += _real_if(modes.real, np.matmul(modes.end_row, W, out=end))
             u = ends[k]
         parts = modes.separated(own.reshape(len(own), -1))
         stages = (modes.from_parts @ parts).reshape(s, n_steps, n)
@@ -252,41 +251,68 @@ class FactorizedStages:
         update[order, -1] = ends.T
         return update
 
-    def _factorize(self, k, modes):
-        """Solvers with the matrices of step `k`, one for each eigenvalue."""
-        solver, given = _dense_solver, self.jacobians[..., k]
+    def _factorize(self, modes):
+        """Solvers with the matrices of every step, one for each eigenvalue."""
         if isinstance(self.given, BandedJacobians):
-            solver = partial(_band_solver, self.given.lower, self.given.upper)
-        matrix = self.h[k] * given
+            return _band_solvers(self.given, self.h, modes.values)
+        scaled = np.moveaxis(self.h * self.given, -1, 0)
         if not modes.real:
-            matrix = matrix + 0j
-        return [solver(-value * matrix) for value in modes.values]
+            scaled = scaled + 0j
+        return [[_dense_solver(-v * hJ) for v in modes.values] for hJ in scaled]
 
 
-def _band_solver(lower, upper, band):
-    """Factorize the identity plus a band matrix; return a function that solves."""
-    matrix = np.zeros((2 * lower + upper + 1, band.shape[1]), band.dtype, order="F")
-    matrix[lower:] = band
-    matrix[lower + upper] += 1
-    gbtrf, gbtrs = get_lapack_funcs(("gbtrf", "gbtrs"), (matrix,))
-    lu, pivots, info = gbtrf(matrix, lower, upper, overwrite_ab=True)
-    return _solver(matrix, info, lambda b: gbtrs(lu, lower, upper, b, pivots)[0])
+def _band_solvers(jacobians, h, values):
+    """Factorize ``I - h lambda J`` for all steps and `values` of lambda.
+
+    Complex factorizations take no longer than real ones where the band is narrow.
+
+    Returns
+    -------
+    list of list of callable
+        They solve in place with a contiguous complex vector.
+    """
+    lower, upper, band = jacobians.lower, jacobians.upper, jacobians.band
+    width, n, n_steps = band.shape
+    # every step's matrix in the order of LAPACK's, behind room for what pivoting adds
+    matrices = np.zeros((len(values), n_steps, n, lower + width), dtype=complex)
+    scaled = (h * band).transpose(2, 1, 0)
+    for i, value in enumerate(values):
+        np.multiply(scaled, -value, out=matrices[i, ..., lower:])
+    matrices[..., lower + upper] += 1
+    gbtrf, gbtrs = get_lapack_funcs(("gbtrf", "gbtrs"), (matrices,))
+
+    def solver(matrix):
+        lu, pivots, info = gbtrf(matrix, lower, upper, overwrite_ab=True)
+        if info != 0:
+            return _spoil
+        return lambda b: gbtrs(lu, lower, upper, b, pivots, overwrite_b=True)
+
+    return [[solver(one[k].T) for one in matrices] for k in range(n_steps)]
 
 
 def _dense_solver(matrix):
-    """Factorize the identity plus a matrix; return a function that solves."""
+    """Factorize the identity plus a matrix; return a function that solves in place.
+
+    The right sides are complex; for a real matrix only their real parts count.
+    """
     matrix = np.asfortranarray(matrix)
     matrix[np.diag_indices(len(matrix))] += 1
     getrf, getrs = get_lapack_funcs(("getrf", "getrs"), (matrix,))
     lu, pivots, info = getrf(matrix, overwrite_a=True)
-    return _solver(matrix, info, lambda b: getrs(lu, pivots, b)[0])
-
-
-def _solver(matrix, info, solve):
-    """Solve with a matrix and complex right sides, real ones where it is real."""
     if info != 0:
-        return lambda b: np.full_like(b, np.nan)
-    return solve if is_complex(matrix) else lambda b: solve(b.real)
+        return _spoil
+    if is_complex(lu):
+        return lambda b: getrs(lu, pivots, b, overwrite_b=True)
+
+    def solve(b):
+        b[:] = getrs(lu, pivots, b.real)[0]
+
+    return solve
+
+
+def _spoil(b):
+    """Solve with a singular matrix."""
+    b[:] = math.nan
 
 
 class _Modes:

@@ -194,6 +194,16 @@ def test_one_jacobian_for_a_step(library, tableau, n, kind):
     assert_round_off(library, short, expected[..., :3], 1e-11)
 
 
+@pytest.mark.parametrize("tableau", ["RadauIIA9", "GaussLegendre6"])
+def test_real_jacobians_of_complex_states(tableau):
+    problem, tableau = Problem(5, "complex"), find_tableau(tableau)
+    h, J = np.diff(problem.mesh), problem.random(5, 5, N_STEPS).real
+    stages = tableau.n_stages + (not tableau.stiffly_accurate)
+    R = problem.random(5, stages, N_STEPS)
+    found = FactorizedStages(tableau, h, J).solve(R)
+    assert_allclose(found, TransformedStages(tableau, h, J).solve(R), atol=1e-11)
+
+
 @for_kinds
 @for_sizes
 @pytest.mark.parametrize("tableau", MAP_TABLEAUS)

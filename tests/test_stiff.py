@@ -31,6 +31,9 @@ LARGE = tuple(problem.name for problem in PROBLEMS.values() if "large" in proble
 # What is asked of every case, and of the geometric mean over all of them: accuracy
 # that nobody asked for is time wasted.
 WORST, MOST_ACCURATE = 3.0, 1 / 100
+# Rounding errors of `fun` over the whole time, relative to the solution: the largest
+# terms of Robertson's problem, 0.04 y, cancel each other, and the last steps are long.
+ROUNDING = {"robertson_long": 0.04 * 1e11 * EPS}
 
 
 def solve(problem, rtol=1e-6, method=METHOD, **options):
@@ -51,15 +54,15 @@ def solve(problem, rtol=1e-6, method=METHOD, **options):
 def end_point_errors(name, rtol):
     """Relative errors of ScanNewtonImplicit and of Radau at equal tolerances.
 
-    Rounding decides below 1e-14. Where the solution has come to rest, a method may
-    be right to far more digits than it was asked for: there nothing is to be
-    learnt below a thousandth of the absolute tolerance.
+    Rounding decides below 1e-14, or `ROUNDING`. Where the solution has come to rest,
+    a method may be right to far more digits than it was asked for: there nothing is
+    to be learnt below a thousandth of the absolute tolerance.
     """
     problem = PROBLEMS[name]
     ours, radau = solve(problem, rtol), solve(problem, rtol, "Radau")
     assert ours.success, ours.message
     assert radau.success
-    floor = max(1e-14, 1e-3 * (1e-3 * rtol))
+    floor = max(ROUNDING.get(name, 1e-14), 1e-3 * (1e-3 * rtol))
     return tuple(max(problem.error(r.y[:, -1]), floor) for r in (ours, radau))
 
 
@@ -859,6 +862,20 @@ def test_complex_stiff_linear_system(rtol, jac):
     assert np.max(np.abs(result.y[:, -1] - exact[:, len(result.t) - 1])) < 100 * rtol
 
 
+@pytest.mark.parametrize("form", ["dense", "band"])
+def test_complex_states_with_a_real_jacobian(form):
+    """In a system so large that matrices are factorized."""
+    n = 40
+    A = np.diag(-np.logspace(0, 4, n)) + np.diag(np.ones(n - 1), 1)
+    y0 = np.ones(n) + 1j * np.linspace(-1, 1, n)
+    jac = A if form == "dense" else scipy.sparse.csr_array(A)
+    options = {"rtol": 1e-8, "atol": 1e-11, "jac": jac}
+    result = parivp.solve_ivp(lambda t, y: A @ y, (0, 2), y0, METHOD, **options)
+    assert result.success
+    exact = scipy.linalg.expm(2 * A) @ y0
+    assert_allclose(result.y[:, -1], exact, rtol=0, atol=1e-8)
+
+
 @pytest.mark.parametrize("tableau", ["BackwardEuler", "RadauIIA5"])
 def test_complex_fixed_steps(tableau):
     """R(z) for complex z, componentwise."""
@@ -1543,3 +1560,31 @@ def test_nothing_to_solve_with_a_pattern():
         lambda t, y: -y, (0, 1), [], METHOD, jac_sparsity=np.zeros((0, 0))
     )
     assert result.success
+
+
+@pytest.mark.parametrize("rtol", np.logspace(-4, -3, 9))
+def test_long_steps_do_not_lead_to_spurious_solutions(rtol):
+    """Robertson's problem runs away from below zero, with errors as large as 1e15.
+
+    One of its components falls below the absolute tolerance in a few long steps.
+    """
+    problem = PROBLEMS["robertson_long"]
+    result = solve(problem, rtol)
+    assert result.success
+    assert np.max(np.abs(result.y[:, -1] - problem.reference)) <= 3 * 1e-3 * rtol
+
+
+@pytest.mark.parametrize("length", [1e4, 1e5])
+@pytest.mark.parametrize("t0", [0.0, 6e10, 1e11])
+def test_late_times(t0, length):
+    """Where a predictor comes no farther than the first steps of its transient."""
+    y0 = [-0.0067, -2.662e-8, 1.0067 + 2.662e-8]
+
+    def solution(t0):
+        fun, span = PROBLEMS["robertson"].fun, (t0, t0 + length)
+        return parivp.solve_ivp(fun, span, y0, METHOD, rtol=3e-4, atol=3e-7, timeout=20)
+
+    result = solution(t0)
+    assert result.success
+    assert len(result.t) < 100
+    assert_allclose(result.y[:, -1], solution(0.0).y[:, -1], rtol=1e-3)
