@@ -8,18 +8,19 @@ against Radau, BDF and LSODA.
 Every method solves every problem at rtol 1e-3 ... 1e-13 with atol = rtol * 1e-3.
 The achieved error is the largest relative error of the end point over its
 components, each measured relative to max(|ref_i|, 1e-3 max|ref|), in robertson_long
-relative to max(|ref_i|, 1e-8). A time is the median of several warm runs: where
-a run takes less than 50 ms the same run comes right before it, so that the caches are
-not full of what another method has left. Each repetition goes through all tolerances,
-the methods taking turns, so that a slow spell of the machine falls on all of them and
-is left out by the median. A method that was slow at one tolerance is not run at tighter
+relative to max(|ref_i|, 1e-8). A time is the median of warm runs: where they are short
+several come in a row, after another one that does not count, so that caches do not
+hold what the methods before have left. Each repetition goes through all tolerances, the
+methods taking turns, so that a slow spell of the machine falls on all of them and is
+left out by the median. A method that was slow at one tolerance is not run at tighter
 ones.
 
 The time a method needs for an error is read off its curve: of its points only
 those are kept that no other point beats in both error and time, and between
 them log(time) is interpolated linearly in log(error). A target is compared only
-where the method of parivp and at least one of SciPy's reach it. The figure of merit
-is
+where the method of parivp and at least one of SciPy's reach it, and not below what
+rounding errors of the function alone amount to (robertson_long: 9e-7). The figure of
+merit is
 
     ratio = time of the best of SciPy's / time of the method of parivp,
 
@@ -30,6 +31,7 @@ with the pattern of theirs, as `jac_sparsity` or, for LSODA, its bandwidths.
 """
 
 import argparse
+import math
 import statistics
 import sys
 import time
@@ -75,8 +77,8 @@ STIFF_PROBLEMS = (
 SECONDS_PER_POINT = 0.15
 MAX_REPEATS = 9
 MIN_REPEATS = 3
-# Runs shorter than this are warmed up by another one.
-WARM_UP_SECONDS = 0.05
+# Runs shorter than this are repeated in a row, for about so long.
+ROW_SECONDS = 0.02
 # A method slower than this at one tolerance is not run at tighter ones.
 SLOW_SECONDS = 3.0
 # Methods of parivp stop after this time, should they get stuck.
@@ -221,11 +223,17 @@ def measure(problem: Problem, columns: dict, clock) -> dict[str, list[Point]]:
             for options, point in zip(columns.values(), row, strict=True):
                 done = repeat >= MIN_REPEATS and sum(point.times) > SECONDS_PER_POINT
                 if point.solved and not done:
-                    if point.first_seconds < WARM_UP_SECONDS:
-                        run_once(problem, point.rtol, options, clock)
-                    _, seconds = run_once(problem, point.rtol, options, clock)
-                    point.times.append(seconds)
+                    point.times += warm_times(problem, point, options, clock)
     return curves
+
+
+def warm_times(problem: Problem, point: Point, options: dict, clock) -> list[float]:
+    """Seconds of some runs in a row."""
+    shortest = min([point.first_seconds, *point.times])
+    n_runs = math.ceil(ROW_SECONDS / shortest)
+    runs = range(n_runs + (n_runs > 1))
+    times = [run_once(problem, point.rtol, options, clock)[1] for _ in runs]
+    return times[-n_runs:]
 
 
 def hull(points: list[Point]) -> tuple[np.ndarray, np.ndarray]:
@@ -250,11 +258,11 @@ def time_to_reach(points: list[Point], target: float) -> float:
 
 
 def ratios(
-    curves: dict[str, list[Point]], comparison: Comparison
+    curves: dict[str, list[Point]], comparison: Comparison, rounding: float
 ) -> dict[float, float]:
     """Return the figure of merit by target, where both sides reach it."""
     found = {}
-    for target in TARGETS:
+    for target in (t for t in TARGETS if t >= rounding):
         ours = time_to_reach(curves[comparison.challenger], target)
         theirs = min(
             time_to_reach(curves[rival], target)
@@ -295,7 +303,10 @@ def print_ratios(
     comparison: Comparison, all_curves: dict[str, dict[str, list[Point]]]
 ) -> None:
     """Print the figures of merit of one comparison and their summary."""
-    table = {name: ratios(curves, comparison) for name, curves in all_curves.items()}
+    table = {
+        name: ratios(curves, comparison, PROBLEMS[name].rounding)
+        for name, curves in all_curves.items()
+    }
     width = max(map(len, table))
     rivals = " and ".join(comparison.rivals)
     whose = f"the better of {rivals}" if comparison.rivals[1:] else rivals

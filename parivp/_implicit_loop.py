@@ -15,7 +15,7 @@ __all__ = ["ImplicitLoop"]
 # The rough solution has this power of the predictor's tolerance: the mesh that
 # meets the tolerance is extrapolated from it.
 ROUGHNESS = 0.75
-ROUGH_TOL, MAX_ROUGH = 0.2, 6
+ROUGH_TOL, MAX_ROUGH = 0.1, 6
 # A rough mesh with more steps than are needed by this factor is made anew.
 GOOD_EXCESS = 4.0
 # Steps of the predictor to one of the first rough mesh: so many at this tolerance,

@@ -31,9 +31,6 @@ LARGE = tuple(problem.name for problem in PROBLEMS.values() if "large" in proble
 # What is asked of every case, and of the geometric mean over all of them: accuracy
 # that nobody asked for is time wasted.
 WORST, MOST_ACCURATE = 3.0, 1 / 100
-# Rounding errors of `fun` over the whole time, relative to the solution: the largest
-# terms of Robertson's problem, 0.04 y, cancel each other, and the last steps are long.
-ROUNDING = {"robertson_long": 0.04 * 1e11 * EPS}
 
 
 def solve(problem, rtol=1e-6, method=METHOD, **options):
@@ -54,15 +51,15 @@ def solve(problem, rtol=1e-6, method=METHOD, **options):
 def end_point_errors(name, rtol):
     """Relative errors of ScanNewtonImplicit and of Radau at equal tolerances.
 
-    Rounding decides below 1e-14, or `ROUNDING`. Where the solution has come to rest,
-    a method may be right to far more digits than it was asked for: there nothing is
-    to be learnt below a thousandth of the absolute tolerance.
+    Below `Problem.rounding` rounding decides. Where the solution has come to rest, a
+    method may be right to far more digits than it was asked for: there nothing is to be
+    learnt below a thousandth of the absolute tolerance.
     """
     problem = PROBLEMS[name]
     ours, radau = solve(problem, rtol), solve(problem, rtol, "Radau")
     assert ours.success, ours.message
     assert radau.success
-    floor = max(ROUNDING.get(name, 1e-14), 1e-3 * (1e-3 * rtol))
+    floor = max(problem.rounding, 1e-3 * (1e-3 * rtol))
     return tuple(max(problem.error(r.y[:, -1]), floor) for r in (ours, radau))
 
 
