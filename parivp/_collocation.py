@@ -80,6 +80,7 @@ class Collocation(Discretization):
         self._last_grid = None, None, None
         signs = (-1.0) ** np.arange(tableau.n_stages)  # Legendre's at the start
         self._signs = like(rhs.example, signs)
+        self._unseen = 1.0 - float(tableau.c[-1])  # of a step, behind the last node
         numpy = is_numpy_namespace(self.xp)
         self.largest_condensed = LARGEST_CONDENSED if numpy else LARGEST_BATCHED
         self.nlu = 0
@@ -261,7 +262,8 @@ class Collocation(Discretization):
         No node may see a jump of the right-hand side that lies before the first
         one. There ``u'`` differs from what it was at the end of the step before,
         `slope` (n,) for the first step; on smooth solutions by about twice the
-        first missing coefficient.
+        first missing coefficient. Behind the last node, where the method has none
+        at the end, a jump shows in the same way in the step that follows.
         """
         xp, s = self.xp, self.tableau.n_stages
         scale = self.scale(x, x_new)
@@ -274,8 +276,12 @@ class Collocation(Discretization):
         before = new_empty(x, x.shape)
         before[:, 1:] = xp.sum(modes[:, :, :-1], axis=1) / h[:-1]
         before[:, 0] = start[:, 0] / h[0] if slope is None else slope
-        kink = _rms(xp, (start - h * before) / scale) / (8 * s)
-        return xp.maximum(error, kink)
+        error = xp.maximum(error, _rms(xp, (start - h * before) / scale) / (8 * s))
+        if self._unseen > 0.0 and h.shape[0] > 1:
+            jump = (start / h - before)[:, 1:] * h[:-1] / scale[:, :-1]
+            late = xp.maximum(error[:-1], _rms(xp, jump) * self._unseen / 2)
+            error = xp.concat([late, error[-1:]])
+        return error
 
     def end_slope(self, h, K):
         """Return the derivative at the end of the last step, shape (n,)."""

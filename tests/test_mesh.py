@@ -88,3 +88,24 @@ def test_the_mesh_made_of_estimates_meets_the_tolerance(name, rtol):
     )
     assert result.success
     assert len(result.newton_residuals) == 2
+
+
+@pytest.mark.parametrize("place", [0.02, 0.3, 0.97, 0.99])
+@pytest.mark.parametrize("kind", ["jump", "kink"])
+@pytest.mark.parametrize("tableau", ["RadauIIA9", "GaussLegendre6", "GaussLegendre12"])
+def test_nothing_is_overlooked_between_the_nodes_of_two_steps(tableau, kind, place):
+    """Wherever in the first step the slope jumps or has a kink, estimates show it."""
+    tableau = find_tableau(tableau)
+
+    def slope(t):
+        return np.where(t > place, 1.0 if kind == "jump" else t - place, 0.0)
+
+    rhs = Rhs(lambda t, y: slope(t), np.zeros(1))
+    disc = Collocation(tableau, rhs, None, 0.0, 1.0)
+    h, x = np.array([1.0, 0.1]), np.zeros((1, 2))
+    times = np.array([0.0, 1.0]) + np.multiply.outer(tableau.c, h)
+    K = (h * slope(times))[None]
+    estimates = disc.error_norm(h, K, x, x, np.zeros(1))
+    exact = 1 - place if kind == "jump" else (1 - place) ** 2 / 2
+    error = abs(K[0, :, 0] @ tableau.b - exact)
+    assert np.max(estimates) >= error / 10
