@@ -35,7 +35,7 @@ LARGEST_TRANSFORMED = 20
 # ones is smaller: in an exponential the ratio for degree j goes like 1 / (2 j - 1), and
 # so falls to 0.43 of the mean of two earlier ones if there are five. To be on the safe
 # side a part of that is counted on.
-SMALLEST_DECAY, FASTER = 1e-3, 0.8
+SMALLEST_DECAY, FASTER = 1e-3, 0.55
 
 
 class Collocation(Discretization):
@@ -320,5 +320,5 @@ def _decay(xp, norms):
     two = xp.max(norms[shift:, :], axis=0) / xp.max(norms[:-shift, :], axis=0)
     k = norms.shape[0] - shift
     last = norms[k:, :] / norms[k - 1 : -1, :]
-    decay = xp.maximum(two ** (1 / shift), xp.min(last, axis=0))
-    return FASTER * xp.minimum(xp.maximum(decay, SMALLEST_DECAY), 1.0)
+    decay = xp.maximum(FASTER * two ** (1 / shift), xp.min(last, axis=0))
+    return xp.minimum(xp.maximum(decay, SMALLEST_DECAY), 1.0)

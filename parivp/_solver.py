@@ -493,8 +493,10 @@ class WindowLoop:
     def _weigh(self, segment, n_iterations):
         """Go over to single steps where windows have not paid."""
         n_steps = 0 if segment is None else segment.t.shape[0] - 1
-        enough = max(2, self.iteration_cost() * n_iterations)
-        if n_steps >= enough or self.t == self.t_bound:
+        # one step is what the predictor came to where nothing is left to be tried
+        alone = n_steps == 1 and self.trial is None
+        paid = n_steps >= self.iteration_cost() * n_iterations and not alone
+        if paid or self.t == self.t_bound:
             self.n_single, self.n_failures = BLOCK // 2, 0
             return
         self.n_failures += 1
