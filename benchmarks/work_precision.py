@@ -258,7 +258,7 @@ def time_to_reach(points: list[Point], target: float) -> float:
 
 
 def ratios(
-    curves: dict[str, list[Point]], comparison: Comparison, rounding: float
+    curves: dict[str, list[Point]], comparison: Comparison, rounding: float = 0.0
 ) -> dict[float, float]:
     """Return the figure of merit by target, where both sides reach it."""
     found = {}

@@ -32,6 +32,7 @@ class ImplicitLoop(WindowLoop):
     # Newton's method squares its error, so that accuracy costs little; at 0.1 the
     # end points of relaxation oscillations were a hundred times worse.
     newton_tol = 1e-3
+    aim = 0.4  # estimates on a rough solution hardly change on the one proper
     tightest_predictor = 0.0
     patience = 4
     # all but the calls of `fun` is cheaper in windows, and those are not many more

@@ -40,9 +40,6 @@ from ._sequential import (
 
 __all__ = ["Settings", "WindowLoop"]
 
-# Steps aim at this local error, in units of the tolerance, so that an estimate
-# which comes out somewhat larger on the final states still passes.
-AIM = 0.3
 # How far one pass may shrink or stretch a step.
 SHRINK, STRETCH = 0.05, 30.0
 # A window without a bound ends at this many times the present time or step.
@@ -114,6 +111,9 @@ class WindowLoop:
     largest_system: ClassVar[float] = math.inf  # beyond it single steps are faster
     newton_tol: ClassVar[float]  # what updates may leave, in units of the tolerance
     tightest_predictor: ClassVar[float] = 1.0  # compared with the tolerance
+    # Steps aim at this local error, in units of the tolerance, so that an estimate
+    # which comes out somewhat larger on the final states still passes.
+    aim: ClassVar[float] = 0.3
     patience: ClassVar[int] = 1  # windows that may gain nothing, one after the other
     loops_pay: ClassVar[bool] = False  # even where `fun` is called point by point
 
@@ -452,9 +452,9 @@ class WindowLoop:
         )
 
     def wanted(self, h, error):
-        """Step sizes that bring every error to AIM."""
+        """Step sizes that bring every error to `aim`."""
         xp = self.xp
-        factor = (error / AIM) ** self.discretization.error_exponent
+        factor = (error / self.aim) ** self.discretization.error_exponent
         factor = xp.where(factor > SHRINK, factor, SHRINK)  # that for NaN as well
         return self._limited(h * xp.minimum(factor, STRETCH))
 

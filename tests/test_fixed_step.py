@@ -477,7 +477,7 @@ ORDER_RANGES = {
     "RadauIIA5": (4, 800),
     "RadauIIA7": (4, 200),
     "RadauIIA9": (6, 240),
-    "RadauIIA11": (6, 100),
+    "RadauIIA11": (6, 110),
     "RadauIIA13": (12, 230),
     "GaussLegendre4": (4, 800),
     "GaussLegendre6": (4, 800),
