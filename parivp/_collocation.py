@@ -276,11 +276,11 @@ class Collocation(Discretization):
         before = new_empty(x, x.shape)
         before[:, 1:] = xp.sum(modes[:, :, :-1], axis=1) / h[:-1]
         before[:, 0] = start[:, 0] / h[0] if slope is None else slope
-        error = xp.maximum(error, _rms(xp, (start - h * before) / scale) / (8 * s))
+        jump = start / h - before  # of the slope, at the start of every step
+        error = xp.maximum(error, _rms(xp, h * jump / scale) / (8 * s))
         if self._unseen > 0.0 and h.shape[0] > 1:
-            jump = (start / h - before)[:, 1:] * h[:-1] / scale[:, :-1]
-            late = xp.maximum(error[:-1], _rms(xp, jump) * self._unseen / 2)
-            error = xp.concat([late, error[-1:]])
+            late = _rms(xp, h[:-1] * jump[:, 1:] / scale[:, :-1]) * self._unseen / 2
+            error = xp.concat([xp.maximum(error[:-1], late), error[-1:]])
         return error
 
     def end_slope(self, h, K):
