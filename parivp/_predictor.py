@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import math
 import threading
+import time
 import warnings
 from dataclasses import dataclass, replace
 from functools import partial
@@ -26,6 +27,7 @@ from ._array_namespace import (
     spacing,
 )
 from ._jacobian import SQRT_EPS
+from ._rhs import DeadlineExceeded
 from ._rosenbrock import ROS4, RosenbrockTableau, rosenbrock
 
 __all__ = ["Predictor", "Trajectory", "predict", "predict_at"]
@@ -217,9 +219,9 @@ def predict(predictor, rhs, t, y, t_bound, n_steps, *, rtol, atol, max_step):
     if not predictor.classes:
         ys = xp.stack(ys, axis=1)
     elif np.iscomplexobj(ys[-1]):
-        ys = np.array(ys).T
+        ys = ys.T
     else:
-        ys = _as_states(np.array(ys).T, y)
+        ys = _as_states(ys.T, y)
     moved = xp.abs(ts[1:] - ts[:-1]) > 10 * spacing(xp, ts[1:])
     f = rhs(ts, ys) if predictor.slopes else ys
     m = ts.shape[0]
@@ -269,7 +271,7 @@ def _same_sign(xp, a, b):
 
 
 def _run(cls, structure, rhs, t, y, t_bound, n_steps, rtol, atol, max_step):
-    """Run a sequential solver; return times and states, perhaps in real form."""
+    """Run a sequential solver; return times and states (m, n), perhaps as real ones."""
     fun, y, rtol, atol, back, options = _adapt(cls, structure, rhs, y, rtol, atol)
     options |= {"rtol": rtol, "atol": atol}
     # `odeint` oversteps an end that lies behind
@@ -277,7 +279,7 @@ def _run(cls, structure, rhs, t, y, t_bound, n_steps, rtol, atol, max_step):
     run = _run_odeint if in_one_call else partial(_run_class, cls)
     with _without_warnings(), np.errstate(all="ignore"):
         ts, ys = run(rhs, fun, t, y, t_bound, n_steps, max_step, options)
-    return ts, ys if back is None else [y[back] for y in ys]
+    return ts, ys if back is None else ys[:, back]
 
 
 def _run_class(cls, rhs, fun, t, y, t_bound, n_steps, max_step, options):
@@ -297,7 +299,7 @@ def _run_class(cls, rhs, fun, t, y, t_bound, n_steps, max_step, options):
     finally:
         if fun is rhs.fun and solver is not None:
             rhs.n_points += solver.nfev
-    return ts, ys
+    return ts, np.array(ys)
 
 
 def _suffices(ts, t_bound, n_steps):
@@ -317,18 +319,20 @@ def _run_odeint(rhs, fun, t, y, t_bound, n_steps, max_step, options):
     before means that a step has failed, and the last call for a time is for the
     state there but for a last correction.
     """
-    ts, ys, n_calls = [t], [y], 0
+    ts, ys, n_calls = [-math.inf], [b""], 0
+    now, deadline = time.monotonic, math.inf if rhs.deadline is None else rhs.deadline
 
     def recording(t, y):
         nonlocal n_calls
-        while ts and ts[-1] >= t:
+        while ts[-1] >= t:
             ts.pop()
             ys.pop()
         ts.append(t)
-        ys.append(y.copy())
-        if len(ts) > n_steps + 1 and _suffices(ts[:-1], t_bound, n_steps):
+        ys.append(y.tobytes())  # in less time than a copy
+        if len(ts) > n_steps + 2 and _suffices(ts[1:-1], t_bound, n_steps):
             raise _Enough
-        rhs.check_deadline()
+        if now() > deadline:
+            raise DeadlineExceeded
         n_calls += 1
         return fun(t, y)
 
@@ -352,12 +356,13 @@ def _run_odeint(rhs, fun, t, y, t_bound, n_steps, max_step, options):
     finally:
         if fun is rhs.fun:
             rhs.n_points += n_calls
-    if "Illegal input" in message:
-        return [t], [y]  # as where `fun` itself runs LSODA
+    if "Illegal input" in message or len(ts) < 3:
+        return [t], y[None]  # as where `fun` itself runs LSODA
+    done = "successful" in message
+    del ts[0], ts[-1]  # the last step was still being tried
+    ys = np.frombuffer(b"".join(ys[1 : len(ts) + 1])).reshape(-1, len(y)).copy()
     ys[0] = y  # not what it was perturbed to
-    if "successful" not in message:
-        return ts[:-1], ys[:-1]  # without the step that was being tried
-    return [*ts[:-1], t_bound], [*ys[:-1], states[-1]]
+    return ([*ts, t_bound], np.concatenate([ys, states[1:]])) if done else (ts, ys)
 
 
 def _batched_jacobian(rhs, threshold):
