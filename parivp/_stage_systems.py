@@ -17,6 +17,8 @@ from functools import partial
 
 import numpy as np
 from scipy.linalg import get_lapack_funcs
+from scipy.linalg.blas import ztbsv
+from scipy.linalg.lapack import zgbtrf, zgbtrs, zgttrf, zgttrs
 
 from ._array_namespace import (
     add_to_diagonal,
@@ -136,51 +138,67 @@ class TransformedStages:
         self.tableau = tableau
         self.h = h
         self.jacobians = jacobians
-        self.inverses = None
+        self.inverses = self.steps = None
 
     def first(self, n):
         """Keep the first `n` steps."""
         kept = TransformedStages(self.tableau, self.h[:n], self.jacobians[..., :n])
         if self.inverses is not None:
-            kept.inverses = [inverse[:n, ...] for inverse in self.inverses]
+            kept.inverses = [inverses[:, :n, ...] for inverses in self.inverses]
+            kept.steps = self.steps[:n, ...]
         return kept
 
     def solve(self, residual):
         """Solve for the update, shape (n, p, N)."""
-        xp, (n, p, _) = array_namespace(residual), residual.shape
-        s, tableau = self.tableau.n_stages, self.tableau
-        modes = _modes(tableau, not is_complex(residual))
+        xp, (n, p, n_steps) = array_namespace(residual), residual.shape
+        s, modes = self.tableau.n_stages, _modes(self.tableau, not is_complex(residual))
         if self.inverses is None:
-            self.inverses = self._invert(modes)
-        R = xp.permute_dims(residual[:, :s, :], (2, 1, 0))  # (N, s, n)
+            self._invert(modes)
+        R = xp.reshape(xp.permute_dims(residual[:, :s, :], (1, 2, 0)), (s, -1))
         own = [
-            apply(inverse, xp.tensordot(R, row, axes=((1,), (0,))))
-            for inverse, row in zip(self.inverses, modes.to_modes, strict=True)
+            apply(inverses, xp.reshape(group.to_modes @ R, (-1, n_steps, n)))
+            for group, inverses in zip(modes.groups, self.inverses, strict=True)
         ]
-        r = modes.combine(modes.end, own)
-        weights = [end * one for end, one in zip(modes.end, modes.ones, strict=True)]
-        D = modes.combine(weights, self.inverses)
+        r = modes.sum(
+            group.end_row @ xp.reshape(values, (-1, n_steps * n))
+            for group, values in zip(modes.groups, own, strict=True)
+        )
+        r = xp.reshape(r, (n_steps, n))
         if p > s:
-            D = D + tableau.start_weight * like(D, np.eye(n))
             r = r + residual[:, s, :].T
-        u = affine_scan(D, r)
-        left = before(u)
-        own = [
-            w + one * apply(inverse, left)
-            for w, one, inverse in zip(own, modes.ones, self.inverses, strict=True)
-        ]
+        u = affine_scan(self.steps, r)
+        left, stages = before(u), []
+        for group, inverses, values in zip(
+            modes.groups, self.inverses, own, strict=True
+        ):
+            values += group.ones * apply(inverses, xp.astype(left, values.dtype))
+            stages.append(group.from_modes @ xp.reshape(values, (-1, n_steps * n)))
+        stages = xp.reshape(modes.sum(stages), (s, n_steps, n))
         update = new_empty(residual, residual.shape)
-        for i in range(s):
-            update[:, i, :] = modes.combine(modes.from_modes[i], own).T
+        update[:, :s, :] = xp.permute_dims(stages, (2, 0, 1))
         update[:, -1, :] = u.T
         return update
 
     def _invert(self, modes):
-        """Inverses of ``I - h lambda J``, one (N, n, n) for each eigenvalue."""
+        """Invert ``I - h lambda J``, (m, N, n, n) for each group of eigenvalues."""
         xp = array_namespace(self.h)
         hJ = contiguous(xp.permute_dims(self.h * self.jacobians, (2, 0, 1)))
-        identity = like(hJ, np.eye(hJ.shape[1]))
-        return [invert(identity - value * hJ) for value in modes.values]
+        identity, shape = like(hJ, np.eye(hJ.shape[1])), hJ.shape
+        self.inverses = [
+            xp.reshape(
+                invert(xp.reshape(identity - group.values * hJ, (-1, *shape[1:]))),
+                (-1, *shape),
+            )
+            for group in modes.groups
+        ]
+        steps = modes.sum(
+            (group.end_row * group.ones[None, :, 0, 0])
+            @ xp.reshape(inverses, (-1, hJ.size))
+            for group, inverses in zip(modes.groups, self.inverses, strict=True)
+        )
+        self.steps = xp.reshape(steps, shape)
+        if not self.tableau.stiffly_accurate:
+            self.steps = self.steps + self.tableau.start_weight * identity
 
 
 class FactorizedStages:
@@ -230,64 +248,109 @@ class FactorizedStages:
         if self.solvers is None:
             self.solvers = self._factorize(modes)
         order = getattr(self.given, "order", np.arange(n))
-        residual = np.ascontiguousarray(residual[order].transpose(1, 2, 0))
-        own = modes.joined(modes.to_parts @ residual[:s].reshape(s, -1))
-        own = own.reshape(-1, n_steps, n)
-        ends = residual[s] if p > s else np.zeros_like(residual[0])
+        residual = np.ascontiguousarray(residual[order].transpose(2, 1, 0))
+        own = modes.joined(modes.to_parts @ residual[:, :s])
+        if p > s:
+            ends = residual[:, s]
+        else:
+            ends = np.zeros((n_steps, n), dtype=residual.dtype)
         u, end = np.zeros(n, dtype=residual.dtype), np.empty(n, dtype=own.dtype)
-        for k in range(n_steps):
-            W = own[:, k]
+        for W, solve, last in zip(own, self.solvers, ends, strict=False):
             W += modes.ones_column * u
-            for solve, w in zip(self.solvers[k], W, strict=True):
-                solve(w)
+            solve(W)
             if p > s:
-                ends[k] += tableau.start_weight * u
-            ends[k] += _real_if(modes.real, np.matmul(modes.end_row, W, out=end))
-            u = ends[k]
-        parts = modes.separated(own.reshape(len(own), -1))
-        stages = (modes.from_parts @ parts).reshape(s, n_steps, n)
+                last += tableau.start_weight * u
+            last += _real_if(modes.real, np.dot(modes.end_row, W, out=end))
+            u = last
+        stages = modes.from_parts @ modes.separated(own)
         update = np.empty((n, p, n_steps), dtype=residual.dtype)
-        update[order, :s] = stages.transpose(2, 0, 1)
+        update[order, :s] = stages.transpose(2, 1, 0)
         update[order, -1] = ends.T
         return update
 
     def _factorize(self, modes):
-        """Solvers with the matrices of every step, one for each eigenvalue."""
+        """Make a function for each step that solves with all its matrices."""
         if isinstance(self.given, BandedJacobians):
             return _band_solvers(self.given, self.h, modes.values)
         scaled = np.moveaxis(self.h * self.given, -1, 0)
         if not modes.real:
             scaled = scaled + 0j
-        return [[_dense_solver(-v * hJ) for v in modes.values] for hJ in scaled]
+        return [
+            _together([_dense_solver(-v * hJ) for v in modes.values]) for hJ in scaled
+        ]
 
 
 def _band_solvers(jacobians, h, values):
     """Factorize ``I - h lambda J`` for all steps and `values` of lambda.
 
-    Complex factorizations take no longer than real ones where the band is narrow.
+    The matrices of a step are the blocks of one. Complex factorizations take no
+    longer than real ones where the band is narrow.
 
     Returns
     -------
-    list of list of callable
-        They solve in place with a contiguous complex vector.
+    list of callable
+        They solve in place with vectors (m, n), contiguous and complex.
     """
-    lower, upper, band = jacobians.lower, jacobians.upper, jacobians.band
-    width, n, n_steps = band.shape
-    # every step's matrix in the order of LAPACK's, behind room for what pivoting adds
-    matrices = np.zeros((len(values), n_steps, n, lower + width), dtype=complex)
-    scaled = (h * band).transpose(2, 1, 0)
-    for i, value in enumerate(values):
-        np.multiply(scaled, -value, out=matrices[i, ..., lower:])
-    matrices[..., lower + upper] += 1
-    gbtrf, gbtrs = get_lapack_funcs(("gbtrf", "gbtrs"), (matrices,))
+    lower, upper = jacobians.lower, jacobians.upper
+    factors = -np.array(values, dtype=complex)
+    scaled = (h * jacobians.band).transpose(2, 0, 1)
+    if lower == upper == 1:
+        scaled = np.ascontiguousarray(scaled)
+        return [_tridiagonal_solver(np.multiply.outer(factors, hJ)) for hJ in scaled]
+    n_steps, width, n = scaled.shape
+    # behind room for what pivoting adds
+    columns = np.zeros((n_steps, n, lower + width), dtype=scaled.dtype)
+    columns[..., lower:] = scaled.transpose(0, 2, 1)
+    return [_band_solver(hJ, factors, lower, upper) for hJ in columns]
 
-    def solver(matrix):
-        lu, pivots, info = gbtrf(matrix, lower, upper, overwrite_ab=True)
-        if info != 0:
-            return _spoil
-        return lambda b: gbtrs(lu, lower, upper, b, pivots, overwrite_b=True)
 
-    return [[solver(one[k].T) for one in matrices] for k in range(n_steps)]
+def _tridiagonal_solver(matrices):
+    """Factorize the identity plus tridiagonal matrices (m, 3, n) in band form."""
+    above, diagonal, below = matrices.transpose(1, 0, 2).reshape(3, -1)
+    *factors, info = zgttrf(below[:-1], 1 + diagonal, above[1:])
+    if info != 0:
+        return _spoil
+    return lambda W: zgttrs(*factors, W.reshape(-1), overwrite_b=True)
+
+
+def _band_solver(hJ, factors, lower, upper):
+    """Factorize the identity plus multiples of a band matrix, its columns in rows."""
+    size, shape = len(factors) * hJ.size, (-1, hJ.shape[1])
+    numbers = np.empty(size + lower + upper, dtype=complex)
+
+    def rows_from(k):
+        """View that starts with row k of the factors, as BLAS takes it."""
+        return numbers[k : k + size].reshape(shape).T
+
+    np.multiply(
+        factors[:, None], hJ.reshape(-1), out=numbers[:size].reshape(len(factors), -1)
+    )
+    numbers[lower + upper : size : shape[1]] += 1
+    lu, pivots, info = zgbtrf(rows_from(0), lower, upper, overwrite_ab=True)
+    if info != 0:
+        return _spoil
+    if (pivots != np.arange(len(pivots))).any():
+        return lambda W: zgbtrs(
+            lu, lower, upper, W.reshape(-1), pivots, overwrite_b=True
+        )
+    # where no rows were exchanged two triangular solves take half the time
+    left, right = rows_from(lower + upper), rows_from(lower)
+
+    def solve(W):
+        w = ztbsv(lower, left, W.reshape(-1), lower=1, diag=1, overwrite_x=True)
+        ztbsv(upper, right, w, overwrite_x=True)
+
+    return solve
+
+
+def _together(solvers):
+    """Solve with one vector each."""
+
+    def solve(W):
+        for one, w in zip(solvers, W, strict=True):
+            one(w)
+
+    return solve
 
 
 def _dense_solver(matrix):
@@ -324,60 +387,72 @@ class _Modes:
     def __init__(self, tableau, real):
         values, vectors, inverse, end = tableau.eigen
         keep = values.imag >= 0 if real else np.full(len(values), True)
-        values, vectors = values[keep], vectors[:, keep]
-        # rows and columns that belong to real eigenvalues are real
-        single = [bool(value.imag == 0) and real for value in values]
+        values, vectors, to_modes = values[keep], vectors[:, keep], inverse[keep]
+        single = (values.imag == 0) & real
+        weights = np.where(single | (not real), 1.0, 2.0)
+        ones, end_row = to_modes.sum(axis=1), weights * end[keep]
+        from_modes = weights * vectors
         self.real = real
-        self.weights = [1.0 if one or not real else 2.0 for one in single]
-        self.values = [v.item() if v.imag else v.real.item() for v in values]
-        rows = [
-            _real_if(one, row) for one, row in zip(single, inverse[keep], strict=True)
+        self.values = values.tolist()
+        self.ones_column, self.end_row = ones[:, None], end_row
+        self.groups = [
+            _Group(
+                tableau.a,
+                kind is single,
+                values[kind],
+                to_modes[kind],
+                ones[kind],
+                end_row[kind],
+                from_modes[:, kind],
+            )
+            for kind in (single, ~single)
+            if kind.any()
         ]
-        self.to_modes = [like(tableau.a, row) for row in rows]
-        self.ones = [row.sum().item() for row in rows]
-        self.from_modes = [_as_numbers(single, row) for row in vectors]
-        self.end = _as_numbers(single, end[keep])
-        self.ones_column = np.array(self.ones)[:, None]
-        self.end_row = np.multiply(self.weights, self.end)
         # the same maps for real and imaginary parts, which save half of the products
-        to_modes = inverse[keep]
-        from_modes = np.multiply(self.from_modes, self.weights)
         if real:
             to_modes = np.concatenate([to_modes.real, to_modes.imag])
             from_modes = np.hstack([from_modes.real, -from_modes.imag])
         self.to_parts, self.from_parts = to_modes, np.ascontiguousarray(from_modes)
 
     def joined(self, parts):
-        """Values of all modes, one after the other, from their parts."""
+        """Values of all modes (N, m, n) from their parts (N, 2 m, n)."""
         if not self.real:
             return parts
-        real, imag = np.split(parts, 2)
+        real, imag = np.split(parts, 2, axis=1)
         modes = np.empty(real.shape, dtype=complex)
         modes.real, modes.imag = real, imag
         return modes
 
     def separated(self, modes):
         """Parts of all modes."""
-        return np.concatenate([modes.real, modes.imag]) if self.real else modes
+        return np.concatenate([modes.real, modes.imag], axis=1) if self.real else modes
 
-    def combine(self, coefficients, arrays):
-        """Weighted sum over the modes, real for real problems."""
-        total = 0.0
-        for c, weight, array in zip(coefficients, self.weights, arrays, strict=True):
-            term = weight * c * array
-            if self.real and is_complex(term):
-                term = array_namespace(term).real(term)
-            total = total + term
+    def sum(self, arrays):
+        """Sum of an array of each group, real for real problems."""
+        total = None
+        for array in arrays:
+            if self.real and is_complex(array):
+                array = array_namespace(array).real(array)
+            total = array if total is None else total + array
         return total
+
+
+class _Group:
+    """Maps of the real or of the complex eigenvalues, where the tableau is."""
+
+    def __init__(self, example, real, values, to_modes, ones, end_row, from_modes):
+        def placed(array):
+            return like(example, array.real if real else array + 0j)
+
+        self.values = placed(values[:, None, None, None])
+        self.to_modes = placed(to_modes)
+        self.ones = placed(ones[:, None, None])
+        self.end_row = placed(end_row[None, :])
+        self.from_modes = placed(from_modes)
 
 
 def _real_if(condition, values):
     return values.real if condition else values
-
-
-def _as_numbers(single, row):
-    """Python's numbers of a row, real ones for the real eigenvalues."""
-    return [_real_if(one, c).item() for one, c in zip(single, row, strict=True)]
 
 
 def _modes(tableau, real):
