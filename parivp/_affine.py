@@ -33,6 +33,8 @@ MOST_COARSE, MOST_COARSE_STEPS = 4, 256
 LOOSEST = 1e-2
 # Second differences of the right-hand side may be so many rounding errors.
 ROUNDING = 100
+# Multiples of squares by an irrational number are spread evenly, modulo 1 (Weyl).
+GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 EPS, TINY = float(np.finfo(np.float64).eps), float(np.finfo(np.float64).tiny)
 # Numbers of times at which sharp features in time are looked for, and of numbers there.
 LEAST_TIMES, MOST_TIMES, MOST_NUMBERS = 64, 1024, 2**16
@@ -80,8 +82,9 @@ def is_affine(rhs, t, y):
     size = xp.abs(y)
     mean = float(xp.sum(size)) / n
     size = xp.maximum(size, 0.1 * mean if mean > 0 else 1.0)
-    # random, as terms cancel in smooth directions
-    u = size[:, None] * like(size, np.random.default_rng(0).uniform(0.5, 1.5, (n, m)))
+    # scattered, as terms cancel in smooth directions
+    scattered = np.arange(1.0, n * m + 1).reshape(n, m) ** 2 * GOLDEN % 1.0
+    u = size[:, None] * like(size, 0.5 + scattered)
     middle = xp.repeat(y[:, None], m, axis=1)
     points = xp.concat([middle - u, middle, middle + u], axis=1)
     with errstate():

@@ -186,7 +186,7 @@ class DifferencedJacobian:
         xp, (n, m) = array_namespace(y), y.shape
         copies = xp.repeat(y[:, None, :], n_groups, axis=1)
         if self.structure is None:
-            matrices = xp.moveaxis(copies, -1, 0)
+            matrices = xp.permute_dims(copies, (2, 0, 1))
             add_to_diagonal(xp, matrices, eps.T)
             moved = xp.linalg.diagonal(matrices).T
         else:
