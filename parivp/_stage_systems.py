@@ -247,7 +247,7 @@ class FactorizedStages:
         modes = _modes(tableau, not is_complex(residual))
         if self.solvers is None:
             self.solvers = self._factorize(modes)
-        order = getattr(self.given, "order", np.arange(n))
+        order = getattr(self.given, "order", slice(None))
         residual = np.ascontiguousarray(residual[order].transpose(2, 1, 0))
         own = modes.joined(modes.to_parts @ residual[:, :s])
         if p > s:

@@ -7,7 +7,7 @@ column j.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import coo_array, csc_array, csr_array, issparse
+from scipy.sparse import csc_array, csr_array, issparse
 from scipy.sparse.csgraph import reverse_cuthill_mckee
 
 from ._array_namespace import array_namespace, backend_name, has_own_place
@@ -28,14 +28,14 @@ class BandedJacobians:
     band : ndarray, shape (lower + upper + 1, n, m)
     lower, upper : int
         Numbers of diagonals below and above the main one.
-    order : ndarray, shape (n,)
+    order : ndarray, shape (n,), or slice
         The component at each place of the band matrix.
     """
 
     band: np.ndarray
     lower: int
     upper: int
-    order: np.ndarray
+    order: np.ndarray | slice
 
 
 class Structure:
@@ -45,25 +45,37 @@ class Structure:
     ----------
     pattern : sparse array, shape (n, n)
         Its stored entries are those that may differ from zero.
+
+    Attributes
+    ----------
+    natural : bool
+        Whether the components stay in their order; `order` and `place`, where they
+        are, are slices then.
     """
 
     def __init__(self, pattern):
         self._take(csr_array(pattern))
 
     def _take(self, pattern):
-        n = pattern.shape[0]
-        self.order = reverse_cuthill_mckee(pattern, symmetric_mode=False)
-        self.place = np.empty(n, dtype=int)
-        self.place[self.order] = np.arange(n)
+        n, counts = pattern.shape[0], np.diff(pattern.indptr)
         self.pattern = pattern
-        entries = coo_array(pattern)
-        self.rows, self.columns = entries.coords
-        offset = self.place[self.rows] - self.place[self.columns]
-        self.lower = int(max(offset.max(initial=0), 0))
-        self.upper = int(max(-offset.min(initial=0), 0))
+        self.rows, self.columns = np.repeat(np.arange(n), counts), pattern.indices
+        i, j, most = self.rows, self.columns, np.max(counts, initial=1)
+        self.order = self.place = slice(None)
+        self.lower, self.upper = _bandwidths(i, j)
+        self.natural = self.lower + self.upper <= most  # hardly to be narrowed
+        if not self.natural:
+            order, place = reverse_cuthill_mckee(pattern), np.empty(n, dtype=int)
+            place[order] = np.arange(n)
+            lower, upper = _bandwidths(place[i], place[j])
+            self.natural = self.lower + self.upper <= lower + upper
+        if not self.natural:
+            self.order, self.place, self.lower, self.upper = order, place, lower, upper
+            i, j = place[i], place[j]
+        self._band = self.upper + i - j, j
         width = self.lower + self.upper + 1
-        if width <= 2 * np.max(np.diff(pattern.indptr), initial=1):
-            self.groups = self.place % width  # so far apart they share no row
+        if width <= 2 * most:
+            self.groups = np.arange(n)[self.place] % width  # far apart: no row shared
         else:
             self.groups = _group_columns(csc_array(pattern))
         self.pays = n >= SMALLEST_SYSTEM and width <= WIDEST * n
@@ -71,11 +83,10 @@ class Structure:
     def from_entries(self, values):
         """Band form of Jacobians from their entries, shape (n_entries, m)."""
         band = np.zeros(
-            (self.lower + self.upper + 1, len(self.order), values.shape[1]),
+            (self.lower + self.upper + 1, self.pattern.shape[0], values.shape[1]),
             dtype=values.dtype,
         )
-        i, j = self.place[self.rows], self.place[self.columns]
-        band[self.upper + i - j, j] = values
+        band[self._band] = values
         return BandedJacobians(band, self.lower, self.upper, self.order)
 
     def from_matrices(self, matrices):
@@ -84,7 +95,7 @@ class Structure:
         The structure grows where they have further entries: stored ones may
         have been left out while they were zero.
         """
-        n = len(self.order)
+        n = self.pattern.shape[0]
         matrices = [csr_array(m, shape=(n, n)) for m in matrices]
         values = [self._entries(m) for m in matrices]
         known = (np.count_nonzero(v) for v in values)
@@ -99,6 +110,12 @@ class Structure:
 
     def _entries(self, matrix):
         return np.asarray(matrix[self.rows, self.columns]).reshape(-1)
+
+
+def _bandwidths(rows, columns):
+    """Count the diagonals below and above the main one."""
+    offset = rows - columns
+    return int(offset.max(initial=0)), int(-offset.min(initial=0))
 
 
 def find_structure(jac, sparsity, t0, y0):
