@@ -136,7 +136,7 @@ def test_jumps_of_the_right_hand_side_are_noticed(method):
     phases = np.linspace(0, 3, 12)
     worst = jump_errors(method, phases, 1e-6).max()
     assert worst <= WORST * jump_errors("RK45", phases, 1e-6).max()
-    assert jump_errors("DOP853", phases, 1e-6).max() > 30 * worst
+    assert jump_errors("DOP853", phases, 1e-6).max() > 100 * worst
 
 
 NEAR_POLES = {
