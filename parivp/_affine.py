@@ -176,17 +176,15 @@ def _growth_is_slow(xp, system):
     (Hairer, Norsett & Wanner I, I.10): that of the 1-norm where it suffices, of the
     2-norm in small systems.
     """
-    J, h = system.jacobians, system.h
-    hJ = h * (J[:, :, J.shape[2] // 2, :] if J.ndim == 4 else J)
-    banded = isinstance(getattr(system, "given", None), BandedJacobians)
+    hJ = system.scaled()
+    banded = isinstance(hJ, BandedJacobians)
     if banded:
-        diagonal = hJ[system.given.upper, :, :]
+        diagonal, entries = hJ.band[hJ.upper, :, :], xp.abs(hJ.band)
     else:
-        hJ = xp.moveaxis(hJ, -1, 0)
-        diagonal = xp.linalg.diagonal(hJ)
+        diagonal, entries = xp.linalg.diagonal(hJ), xp.moveaxis(xp.abs(hJ), 1, 0)
     # rounding errors of the sums count as nothing beside the entries
     moduli = xp.abs(diagonal)
-    others = xp.sum(xp.abs(hJ), axis=0 if banded else 1) - moduli
+    others = xp.sum(entries, axis=0) - moduli
     real = xp.real(diagonal) if is_complex(diagonal) else diagonal
     if bool(xp.all(real + others <= MOST_GROWTH + ROUNDING * EPS * moduli)):
         return True

@@ -15,7 +15,14 @@ import numpy as np
 from ._array_namespace import add_to_diagonal, array_namespace, like
 from ._collocation import Collocation
 from ._scan import affine_scan
-from ._stage_systems import CondensedStages, apply, before, invert, solve
+from ._stage_systems import (
+    CondensedStages,
+    StageJacobians,
+    apply,
+    before,
+    invert,
+    solve,
+)
 
 __all__ = ["FittedMaps"]
 
@@ -77,7 +84,7 @@ class FittedMaps(Collocation):
         return residual, F, system(self.tableau, h, J)
 
 
-class MapSystem:
+class MapSystem(StageJacobians):
     """The maps of all steps, and the trajectory on which they stay constant.
 
     The centre is not the iterate ``c`` itself but its Picard iterate ``c + r`` with
@@ -93,8 +100,6 @@ class MapSystem:
     maps : tuple of array, optional
         What `_fit` gives, if it is there.
     """
-
-    of_all_stages = True
 
     def __init__(self, tableau, h, jacobians, maps=None):
         self.tableau = tableau

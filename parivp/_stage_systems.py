@@ -36,6 +36,7 @@ from ._structure import BandedJacobians
 __all__ = [
     "CondensedStages",
     "FactorizedStages",
+    "StageJacobians",
     "TransformedStages",
     "apply",
     "before",
@@ -44,7 +45,18 @@ __all__ = [
 ]
 
 
-class CondensedStages:
+class StageJacobians:
+    """A linear system with Jacobians ``(n, n, s, N)``, one for each stage."""
+
+    of_all_stages = True
+
+    def scaled(self):
+        """``h J`` in the middle of every step, (N, n, n)."""
+        xp, k = array_namespace(self.h), self.jacobians.shape[2] // 2
+        return xp.permute_dims(self.h * self.jacobians[:, :, k, :], (2, 0, 1))
+
+
+class CondensedStages(StageJacobians):
     """Stages eliminated with the Jacobian of each of them: Newton's own method.
 
     Parameters
@@ -53,8 +65,6 @@ class CondensedStages:
     h : ndarray, shape (N,)
     jacobians : ndarray, shape (n, n, s, N)
     """
-
-    of_all_stages = True
 
     def __init__(self, tableau, h, jacobians):
         self.tableau = tableau
@@ -179,10 +189,14 @@ class TransformedStages:
         update[:, -1, :] = u.T
         return update
 
+    def scaled(self):
+        """``h J`` of every step, (N, n, n)."""
+        xp = array_namespace(self.h)
+        return contiguous(xp.permute_dims(self.h * self.jacobians, (2, 0, 1)))
+
     def _invert(self, modes):
         """Invert ``I - h lambda J``, (m, N, n, n) for each group of eigenvalues."""
-        xp = array_namespace(self.h)
-        hJ = contiguous(xp.permute_dims(self.h * self.jacobians, (2, 0, 1)))
+        xp, hJ = array_namespace(self.h), self.scaled()
         identity, shape = like(hJ, np.eye(hJ.shape[1])), hJ.shape
         self.inverses = [
             xp.reshape(
@@ -268,11 +282,17 @@ class FactorizedStages:
         update[order, -1] = ends.T
         return update
 
+    def scaled(self):
+        """``h J`` of every step, `BandedJacobians` or (N, n, n)."""
+        if isinstance(self.given, BandedJacobians):
+            return replace(self.given, band=self.h * self.given.band)
+        return np.moveaxis(self.h * self.given, -1, 0)
+
     def _factorize(self, modes):
         """Make a function for each step that solves with all its matrices."""
-        if isinstance(self.given, BandedJacobians):
-            return _band_solvers(self.given, self.h, modes.values)
-        scaled = np.moveaxis(self.h * self.given, -1, 0)
+        scaled = self.scaled()
+        if isinstance(scaled, BandedJacobians):
+            return _band_solvers(scaled, modes.values)
         if not modes.real:
             scaled = scaled + 0j
         return [
@@ -280,8 +300,8 @@ class FactorizedStages:
         ]
 
 
-def _band_solvers(jacobians, h, values):
-    """Factorize ``I - h lambda J`` for all steps and `values` of lambda.
+def _band_solvers(scaled, values):
+    """Factorize ``I - lambda h J`` for all steps, ``h J``, and `values` of lambda.
 
     The matrices of a step are the blocks of one. Complex factorizations take no
     longer than real ones where the band is narrow.
@@ -291,16 +311,15 @@ def _band_solvers(jacobians, h, values):
     list of callable
         They solve in place with vectors (m, n), contiguous and complex.
     """
-    lower, upper = jacobians.lower, jacobians.upper
+    lower, upper, band = scaled.lower, scaled.upper, scaled.band
     factors = -np.array(values, dtype=complex)
-    scaled = (h * jacobians.band).transpose(2, 0, 1)
     if lower == upper == 1:
-        scaled = np.ascontiguousarray(scaled)
-        return [_tridiagonal_solver(np.multiply.outer(factors, hJ)) for hJ in scaled]
-    n_steps, width, n = scaled.shape
+        rows = np.ascontiguousarray(band.transpose(2, 0, 1))
+        return [_tridiagonal_solver(np.multiply.outer(factors, hJ)) for hJ in rows]
+    width, n, n_steps = band.shape
     # behind room for what pivoting adds
-    columns = np.zeros((n_steps, n, lower + width), dtype=scaled.dtype)
-    columns[..., lower:] = scaled.transpose(0, 2, 1)
+    columns = np.zeros((n_steps, n, lower + width), dtype=band.dtype)
+    columns[..., lower:] = band.transpose(2, 1, 0)
     return [_band_solver(hJ, factors, lower, upper) for hJ in columns]
 
 
