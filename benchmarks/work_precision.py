@@ -389,9 +389,10 @@ def print_calibration(
                 for m in (challenger, rival)
             )
             if ours.solved and theirs.solved:
-                # Below 1e-16 an error is rounding, and above 1 no digit is right:
-                # its size says nothing.
-                column[name] = np.divide(*np.clip([ours.error, theirs.error], 1e-16, 1))
+                # What is less is rounding, and above 1 no digit is right: the size
+                # says nothing.
+                least = max(1e-16, PROBLEMS[name].rounding)
+                column[name] = np.divide(*np.clip([ours.error, theirs.error], least, 1))
                 line += f"{column[name]:9.1e}"
             else:
                 line += f"{'failed':>9}"
