@@ -16,9 +16,6 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
-from scipy.linalg import get_lapack_funcs
-from scipy.linalg.blas import ztbsv
-from scipy.linalg.lapack import zgbtrf, zgbtrs, zgttrf, zgttrs
 
 from ._array_namespace import (
     add_to_diagonal,
@@ -30,6 +27,8 @@ from ._array_namespace import (
     new_empty,
     new_zeros,
 )
+from ._factorizations import band_solvers, dense_solvers
+from ._modes import find_modes
 from ._scan import affine_scan
 from ._structure import BandedJacobians
 
@@ -161,28 +160,27 @@ class TransformedStages:
     def solve(self, residual):
         """Solve for the update, shape (n, p, N)."""
         xp, (n, p, n_steps) = array_namespace(residual), residual.shape
-        s, modes = self.tableau.n_stages, _modes(self.tableau, not is_complex(residual))
+        s, modes = self.tableau.n_stages, _modes(self.tableau, residual)
         if self.inverses is None:
             self._invert(modes)
+        groups = list(zip(modes.groups, self.inverses, strict=True))
         R = xp.reshape(xp.permute_dims(residual[:, :s, :], (1, 2, 0)), (s, -1))
         own = [
             apply(inverses, xp.reshape(group.to_modes @ R, (-1, n_steps, n)))
-            for group, inverses in zip(modes.groups, self.inverses, strict=True)
+            for group, inverses in groups
         ]
         r = modes.sum(
-            group.end_row @ xp.reshape(values, (-1, n_steps * n))
-            for group, values in zip(modes.groups, own, strict=True)
+            group.end_row @ xp.reshape(W, (-1, n_steps * n))
+            for (group, _), W in zip(groups, own, strict=True)
         )
         r = xp.reshape(r, (n_steps, n))
         if p > s:
             r = r + residual[:, s, :].T
         u = affine_scan(self.steps, r)
         left, stages = before(u), []
-        for group, inverses, values in zip(
-            modes.groups, self.inverses, own, strict=True
-        ):
-            values += group.ones * apply(inverses, xp.astype(left, values.dtype))
-            stages.append(group.from_modes @ xp.reshape(values, (-1, n_steps * n)))
+        for (group, inverses), W in zip(groups, own, strict=True):
+            W += group.ones * apply(inverses, xp.astype(left, W.dtype))
+            stages.append(group.from_modes @ xp.reshape(W, (-1, n_steps * n)))
         stages = xp.reshape(modes.sum(stages), (s, n_steps, n))
         update = new_empty(residual, residual.shape)
         update[:, :s, :] = xp.permute_dims(stages, (2, 0, 1))
@@ -258,7 +256,7 @@ class FactorizedStages:
         """Solve for the update, shape (n, p, N)."""
         n, p, n_steps = residual.shape
         s, tableau = self.tableau.n_stages, self.tableau
-        modes = _modes(tableau, not is_complex(residual))
+        modes = _modes(tableau, residual)
         if self.solvers is None:
             self.solvers = self._factorize(modes)
         order = getattr(self.given, "order", slice(None))
@@ -274,7 +272,7 @@ class FactorizedStages:
             solve(W)
             if p > s:
                 last += tableau.start_weight * u
-            last += _real_if(modes.real, np.dot(modes.end_row, W, out=end))
+            last += modes.real_part(np.dot(modes.end_row, W, out=end))
             u = last
         stages = modes.from_parts @ modes.separated(own)
         update = np.empty((n, p, n_steps), dtype=residual.dtype)
@@ -292,197 +290,14 @@ class FactorizedStages:
         """Make a function for each step that solves with all its matrices."""
         scaled = self.scaled()
         if isinstance(scaled, BandedJacobians):
-            return _band_solvers(scaled, modes.values)
+            return band_solvers(scaled, modes.values)
         if not modes.real:
             scaled = scaled + 0j
-        return [
-            _together([_dense_solver(-v * hJ) for v in modes.values]) for hJ in scaled
-        ]
+        return dense_solvers(scaled, modes.values)
 
 
-def _band_solvers(scaled, values):
-    """Factorize ``I - lambda h J`` for all steps, ``h J``, and `values` of lambda.
-
-    The matrices of a step are the blocks of one. Complex factorizations take no
-    longer than real ones where the band is narrow.
-
-    Returns
-    -------
-    list of callable
-        They solve in place with vectors (m, n), contiguous and complex.
-    """
-    lower, upper, band = scaled.lower, scaled.upper, scaled.band
-    factors = -np.array(values, dtype=complex)
-    if lower == upper == 1:
-        rows = np.ascontiguousarray(band.transpose(2, 0, 1))
-        return [_tridiagonal_solver(np.multiply.outer(factors, hJ)) for hJ in rows]
-    width, n, n_steps = band.shape
-    # behind room for what pivoting adds
-    columns = np.zeros((n_steps, n, lower + width), dtype=band.dtype)
-    columns[..., lower:] = band.transpose(2, 1, 0)
-    return [_band_solver(hJ, factors, lower, upper) for hJ in columns]
-
-
-def _tridiagonal_solver(matrices):
-    """Factorize the identity plus tridiagonal matrices (m, 3, n) in band form."""
-    above, diagonal, below = matrices.transpose(1, 0, 2).reshape(3, -1)
-    *factors, info = zgttrf(below[:-1], 1 + diagonal, above[1:])
-    if info != 0:
-        return _spoil
-    return lambda W: zgttrs(*factors, W.reshape(-1), overwrite_b=True)
-
-
-def _band_solver(hJ, factors, lower, upper):
-    """Factorize the identity plus multiples of a band matrix, its columns in rows."""
-    size, shape = len(factors) * hJ.size, (-1, hJ.shape[1])
-    numbers = np.empty(size + lower + upper, dtype=complex)
-
-    def rows_from(k):
-        """View that starts with row k of the factors, as BLAS takes it."""
-        return numbers[k : k + size].reshape(shape).T
-
-    np.multiply(
-        factors[:, None], hJ.reshape(-1), out=numbers[:size].reshape(len(factors), -1)
-    )
-    numbers[lower + upper : size : shape[1]] += 1
-    lu, pivots, info = zgbtrf(rows_from(0), lower, upper, overwrite_ab=True)
-    if info != 0:
-        return _spoil
-    if (pivots != np.arange(len(pivots))).any():
-        return lambda W: zgbtrs(
-            lu, lower, upper, W.reshape(-1), pivots, overwrite_b=True
-        )
-    # where no rows were exchanged two triangular solves take half the time
-    left, right = rows_from(lower + upper), rows_from(lower)
-
-    def solve(W):
-        w = ztbsv(lower, left, W.reshape(-1), lower=1, diag=1, overwrite_x=True)
-        ztbsv(upper, right, w, overwrite_x=True)
-
-    return solve
-
-
-def _together(solvers):
-    """Solve with one vector each."""
-
-    def solve(W):
-        for one, w in zip(solvers, W, strict=True):
-            one(w)
-
-    return solve
-
-
-def _dense_solver(matrix):
-    """Factorize the identity plus a matrix; return a function that solves in place.
-
-    The right sides are complex; for a real matrix only their real parts count.
-    """
-    matrix = np.asfortranarray(matrix)
-    matrix[np.diag_indices(len(matrix))] += 1
-    getrf, getrs = get_lapack_funcs(("getrf", "getrs"), (matrix,))
-    lu, pivots, info = getrf(matrix, overwrite_a=True)
-    if info != 0:
-        return _spoil
-    if is_complex(lu):
-        return lambda b: getrs(lu, pivots, b, overwrite_b=True)
-
-    def solve(b):
-        b[:] = getrs(lu, pivots, b.real)[0]
-
-    return solve
-
-
-def _spoil(b):
-    """Solve with a singular matrix."""
-    b[:] = math.nan
-
-
-class _Modes:
-    """The eigenvalues of ``A`` that are needed, and the way there and back.
-
-    For real problems one of each complex pair serves for both.
-    """
-
-    def __init__(self, tableau, real):
-        values, vectors, inverse, end = tableau.eigen
-        keep = values.imag >= 0 if real else np.full(len(values), True)
-        values, vectors, to_modes = values[keep], vectors[:, keep], inverse[keep]
-        single = (values.imag == 0) & real
-        weights = np.where(single | (not real), 1.0, 2.0)
-        ones, end_row = to_modes.sum(axis=1), weights * end[keep]
-        from_modes = weights * vectors
-        self.real = real
-        self.values = values.tolist()
-        self.ones_column, self.end_row = ones[:, None], end_row
-        self.groups = [
-            _Group(
-                tableau.a,
-                kind is single,
-                values[kind],
-                to_modes[kind],
-                ones[kind],
-                end_row[kind],
-                from_modes[:, kind],
-            )
-            for kind in (single, ~single)
-            if kind.any()
-        ]
-        # the same maps for real and imaginary parts, which save half of the products
-        if real:
-            to_modes = np.concatenate([to_modes.real, to_modes.imag])
-            from_modes = np.hstack([from_modes.real, -from_modes.imag])
-        self.to_parts, self.from_parts = to_modes, np.ascontiguousarray(from_modes)
-
-    def joined(self, parts):
-        """Values of all modes (N, m, n) from their parts (N, 2 m, n)."""
-        if not self.real:
-            return parts
-        real, imag = np.split(parts, 2, axis=1)
-        modes = np.empty(real.shape, dtype=complex)
-        modes.real, modes.imag = real, imag
-        return modes
-
-    def separated(self, modes):
-        """Parts of all modes."""
-        return np.concatenate([modes.real, modes.imag], axis=1) if self.real else modes
-
-    def sum(self, arrays):
-        """Sum of an array of each group, real for real problems."""
-        total = None
-        for array in arrays:
-            if self.real and is_complex(array):
-                array = array_namespace(array).real(array)
-            total = array if total is None else total + array
-        return total
-
-
-class _Group:
-    """Maps of the real or of the complex eigenvalues, where the tableau is."""
-
-    def __init__(self, example, real, values, to_modes, ones, end_row, from_modes):
-        def placed(array):
-            return like(example, array.real if real else array + 0j)
-
-        self.values = placed(values[:, None, None, None])
-        self.to_modes = placed(to_modes)
-        self.ones = placed(ones[:, None, None])
-        self.end_row = placed(end_row[None, :])
-        self.from_modes = placed(from_modes)
-
-
-def _real_if(condition, values):
-    return values.real if condition else values
-
-
-def _modes(tableau, real):
-    """Find the modes once for a tableau and a kind of number.
-
-    They are kept with the tableau, so that memory of a device goes with it.
-    """
-    known = vars(tableau).setdefault("_known_modes", {})
-    if real not in known:
-        known[real] = _Modes(tableau, real)
-    return known[real]
+def _modes(tableau, residual):
+    return find_modes(tableau, not is_complex(residual))
 
 
 def apply(matrices, vectors):

@@ -6,7 +6,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csr_array
 
 import parivp
-from parivp import _stage_systems
+from parivp import _factorizations
 from parivp._stage_systems import FactorizedStages
 from parivp._structure import Structure
 from parivp._tableaus import find_tableau
@@ -37,13 +37,13 @@ def both_forms(pattern, J):
 
 def counted(monkeypatch, name):
     """Count the calls of one of LAPACK's routines."""
-    calls, routine = [], getattr(_stage_systems, name)
+    calls, routine = [], getattr(_factorizations, name)
 
     def counting(*args, **options):
         calls.append(name)
         return routine(*args, **options)
 
-    monkeypatch.setattr(_stage_systems, name, counting)
+    monkeypatch.setattr(_factorizations, name, counting)
     return calls
 
 
