@@ -34,7 +34,7 @@ LOOSEST = 1e-2
 # Second differences of the right-hand side may be so many rounding errors.
 ROUNDING = 100
 # Multiples of squares by an irrational number are spread evenly, modulo 1 (Weyl).
-GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
+GOLDEN, PERIOD = (math.sqrt(5.0) - 1.0) / 2.0, 8191
 EPS, TINY = float(np.finfo(np.float64).eps), float(np.finfo(np.float64).tiny)
 # Numbers of times at which sharp features in time are looked for, and of numbers there.
 LEAST_TIMES, MOST_TIMES, MOST_NUMBERS = 64, 1024, 2**16
@@ -83,7 +83,8 @@ def is_affine(rhs, t, y):
     mean = float(xp.sum(size)) / n
     size = xp.maximum(size, 0.1 * mean if mean > 0 else 1.0)
     # scattered, as terms cancel in smooth directions
-    scattered = np.arange(1.0, n * m + 1).reshape(n, m) ** 2 * GOLDEN % 1.0
+    numbers = np.arange(1.0, n * m + 1) % PERIOD
+    scattered = np.reshape(numbers**2 * GOLDEN % 1.0, (n, m))
     u = size[:, None] * like(size, 0.5 + scattered)
     middle = xp.repeat(y[:, None], m, axis=1)
     points = xp.concat([middle - u, middle, middle + u], axis=1)

@@ -399,12 +399,13 @@ def _adapt(cls, structure, rhs, y, rtol, atol):
         options |= {"lband": structure.lower, "uband": structure.upper}
     elif cls is LSODA and len(y) >= LARGE_SYSTEM and y.dtype.kind != "c":
         options["jac"] = _batched_jacobian(rhs, atol)
-    if structure is None or structure.natural:
+    if structure is None:
         return *_real(rhs, y, rtol, atol), None, options
     order, place = structure.order, structure.place
 
     def reordered(t, y):
-        return rhs.single(t, y[place])[order]
+        # a copy in any case: `y` is where LSODA works
+        return rhs.single(t, np.array(y[place]))[order]
 
     rtol = rtol[order] if np.ndim(rtol) else rtol
     atol = atol[order] if np.ndim(atol) else atol

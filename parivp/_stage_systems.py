@@ -260,7 +260,7 @@ class FactorizedStages:
         if self.solvers is None:
             self.solvers = self._factorize(modes)
         order = getattr(self.given, "order", slice(None))
-        residual = np.ascontiguousarray(residual[order].transpose(2, 1, 0))
+        residual = np.array(residual[order].transpose(2, 1, 0), order="C")
         own = modes.joined(modes.to_parts @ residual[:, :s])
         if p > s:
             ends = residual[:, s]

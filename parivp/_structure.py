@@ -139,7 +139,7 @@ def find_structure(jac, sparsity, t0, y0):
     if n == 0:
         return None
     if jac is None and sparsity is not None:
-        name, pattern = "jac_sparsity", csr_array(sparsity)
+        name, pattern = "jac_sparsity", csr_array(sparsity, copy=True)
     elif issparse(jac):
         name, pattern = "jac", csr_array(jac, copy=True)
     else:

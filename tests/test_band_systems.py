@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, diags_array
 
 import parivp
 from parivp import _factorizations
@@ -111,6 +111,66 @@ def test_steps_before_a_matrix_that_cannot_be_solved_with_are_kept(rng, band, sp
         found = FactorizedStages(tableau, h, both_forms(pattern, J)[1]).solve(R)
     assert_array_equal(found[..., :4], expected[..., :4])
     assert not np.any(np.isfinite(found[..., 4:]).all(axis=0))
+
+
+def test_right_sides_stay_as_they_are(rng):
+    tableau, J = find_tableau("GaussLegendre6"), random(rng, (N, N, N_STEPS))
+    system = FactorizedStages(tableau, np.ones(N_STEPS), J)
+    for order in "CF":
+        R = np.array(random(rng, (N, 4, N_STEPS)), order=order)
+        before = R.copy()
+        system.solve(R)
+        assert_array_equal(R, before)
+
+
+def test_pattern_that_changes_its_order_later():
+    """SciPy's products are not sorted, and sorted in place where it is needed."""
+    L = diags_array([1.0, -2.0, 1.0], offsets=[-1, 0, 1], shape=(N, N)).tocsr()
+    pattern = csr_array(L @ L)
+    assert not pattern.has_sorted_indices
+
+    def solve(fun):
+        y0 = np.sin(np.arange(N))
+        return parivp.solve_ivp(
+            fun, (0, 1), y0, "ScanNewtonImplicit", jac_sparsity=pattern
+        )
+
+    def f(t, y):
+        return -50 * (matrix @ y) - y**3
+
+    def sorting(t, y):
+        pattern.sort_indices()
+        return f(t, y)
+
+    matrix = pattern.toarray()
+    expected = solve(f)
+    found = solve(sorting)
+    assert found.nfev == expected.nfev
+    assert_array_equal(found.y, expected.y)
+
+
+def test_function_that_uses_its_state_as_scratch():
+    """From some time on only, where it is not looked for."""
+    B = -200 * np.eye(N) + 100 * (np.eye(N, k=1) + np.eye(N, k=-1)) + 3 * np.eye(N, k=2)
+
+    def f(t, y):
+        return B @ y - y**3
+
+    def careless(t, y):
+        value = f(t, y)
+        if np.all(t > 0.05):
+            y[:] = 1e3
+        return value
+
+    def solve(fun):
+        y0 = np.sin(np.arange(N))
+        return parivp.solve_ivp(
+            fun, (0, 0.3), y0, "ScanNewtonImplicit", jac_sparsity=B != 0
+        )
+
+    found, expected = solve(careless), solve(f)
+    assert found.success
+    assert_allclose(found.y[:, -1], expected.y[:, -1], rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("order", ["natural", "mixed"])
