@@ -63,6 +63,7 @@ __all__ = [
     "running_sum",
     "same_place",
     "spacing",
+    "squares",
     "true_indices",
 ]
 
@@ -361,6 +362,11 @@ def block_size(xp, cached):
 
 
 # -- operations ----------------------------------------------------------------
+
+
+def squares(xp, x):
+    """Squares of the moduli."""
+    return xp.abs(x) ** 2 if is_complex(x) else x * x
 
 
 def running_max(xp, x):

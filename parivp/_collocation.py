@@ -14,6 +14,7 @@ from ._array_namespace import (
     is_numpy_namespace,
     like,
     new_empty,
+    squares,
 )
 from ._dense_output import PiecewisePolynomial
 from ._discretization import TINY, Discretization
@@ -307,7 +308,7 @@ class Collocation(Discretization):
 
 def _rms(xp, values):
     """Root mean square over the components, the first axis."""
-    return xp.sqrt(xp.sum(xp.abs(values) ** 2, axis=0) / values.shape[0])
+    return xp.sqrt(xp.sum(squares(xp, values), axis=0) / values.shape[0])
 
 
 def _decay(xp, norms):

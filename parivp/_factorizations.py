@@ -30,7 +30,7 @@ def band_solvers(scaled, values):
     factors = -np.array(values, dtype=complex)
     if lower == upper == 1:
         rows = np.ascontiguousarray(band.transpose(2, 0, 1))
-        return [_tridiagonal_solver(np.multiply.outer(factors, hJ)) for hJ in rows]
+        return [_tridiagonal_solver(factors[:, None] * hJ[:, None]) for hJ in rows]
     width, n, n_steps = band.shape
     # behind room for what pivoting adds
     columns = np.zeros((n_steps, n, lower + width), dtype=band.dtype)
@@ -39,8 +39,8 @@ def band_solvers(scaled, values):
 
 
 def _tridiagonal_solver(matrices):
-    """Factorize the identity plus tridiagonal matrices (m, 3, n) in band form."""
-    above, diagonal, below = matrices.transpose(1, 0, 2).reshape(3, -1)
+    """Factorize the identity plus matrices with three diagonals, (3, m, n)."""
+    above, diagonal, below = matrices.reshape(3, -1)
     *factors, info = zgttrf(below[:-1], 1 + diagonal, above[1:])
     if info != 0:
         return _spoil

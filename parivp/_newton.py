@@ -13,7 +13,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ._array_namespace import array_namespace, errstate, first_true, running_max
+from ._array_namespace import (
+    array_namespace,
+    errstate,
+    first_true,
+    running_max,
+    squares,
+)
 
 __all__ = [
     "NewtonResult",
@@ -313,8 +319,7 @@ def scaled_norms(xp, U, tol, size):
     n, _, n_steps = U.shape
     rounding = 4 * EPS * math.sqrt(n_steps) * size
     scaled = U / xp.maximum(tol, rounding)[:, None, :]
-    squares = xp.abs(scaled) ** 2
-    return xp.sqrt(xp.max(xp.sum(squares, axis=0), axis=0) / n)
+    return xp.sqrt(xp.max(xp.sum(squares(xp, scaled), axis=0), axis=0) / n)
 
 
 def finite_prefix(xp, residual, largest, L):
