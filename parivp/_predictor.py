@@ -394,12 +394,10 @@ def _adapt(cls, structure, rhs, y, rtol, atol):
     fun = rhs.single if rhs.vectorized else rhs.fun
     if structure is not None and cls is not LSODA:
         return fun, y, rtol, atol, None, {"jac_sparsity": structure.pattern}
-    options = {}
-    if structure is not None:
-        options |= {"lband": structure.lower, "uband": structure.upper}
-    elif cls is LSODA and len(y) >= LARGE_SYSTEM and y.dtype.kind != "c":
-        options["jac"] = _batched_jacobian(rhs, atol)
     if structure is None:
+        options = {}
+        if cls is LSODA and len(y) >= LARGE_SYSTEM and y.dtype.kind != "c":
+            options["jac"] = _batched_jacobian(rhs, atol)
         return *_real(rhs, y, rtol, atol), None, options
     order, place = structure.order, structure.place
 
@@ -409,7 +407,8 @@ def _adapt(cls, structure, rhs, y, rtol, atol):
 
     rtol = rtol[order] if np.ndim(rtol) else rtol
     atol = atol[order] if np.ndim(atol) else atol
-    return reordered, y[order], rtol, atol, place, options
+    bands = {"lband": structure.lower, "uband": structure.upper}
+    return reordered, y[order], rtol, atol, place, bands
 
 
 def _real(rhs, y, rtol, atol):
