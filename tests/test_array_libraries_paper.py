@@ -1,7 +1,6 @@
 """The paper's formulations of ParODE on other array libraries, as NumPy's results."""
 
 import math
-import re
 
 import numpy as np
 import pytest
@@ -69,16 +68,16 @@ def test_meets_numpy(library, options):
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        # how far the iteration comes depends on rounding errors
-        ({"formulation": "simple"}, "did not converge|do not satisfy"),
+        # how far more iterations come depends on rounding errors
+        ({"formulation": "simple", "max_newton": 20}, "did not converge"),
         ({"rtol": 1e-10, "atol": 1e-13}, "do not satisfy the differential equation"),
     ],
 )
 def test_no_solution_is_said_so(library, options, reason):
     found, expected = solve_both(library, **options)
     assert found.status == expected.status == -1
-    assert re.search(reason, found.message)
-    assert re.search(reason, expected.message)
+    assert reason in found.message
+    assert reason in expected.message
     assert library.get(found.y)[0, 0] == 0.5
 
 
