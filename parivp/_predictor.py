@@ -7,7 +7,6 @@ import contextlib
 import itertools
 import math
 import threading
-import time
 import warnings
 from dataclasses import dataclass, replace
 from functools import partial
@@ -27,7 +26,6 @@ from ._array_namespace import (
     spacing,
 )
 from ._jacobian import SQRT_EPS
-from ._rhs import DeadlineExceeded
 from ._rosenbrock import ROS4, RosenbrockTableau, rosenbrock
 
 __all__ = ["Predictor", "Trajectory", "predict", "predict_at"]
@@ -320,7 +318,6 @@ def _run_odeint(rhs, fun, t, y, t_bound, n_steps, max_step, options):
     state there but for a last correction.
     """
     ts, ys, n_calls = [-math.inf], [b""], 0
-    now, deadline = time.monotonic, math.inf if rhs.deadline is None else rhs.deadline
 
     def recording(t, y):
         nonlocal n_calls
@@ -331,8 +328,7 @@ def _run_odeint(rhs, fun, t, y, t_bound, n_steps, max_step, options):
         ys.append(y.tobytes())  # in less time than a copy
         if len(ts) > n_steps + 2 and _suffices(ts[1:-1], t_bound, n_steps):
             raise _Enough
-        if now() > deadline:
-            raise DeadlineExceeded
+        rhs.check_deadline()
         n_calls += 1
         return fun(t, y)
 

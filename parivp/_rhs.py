@@ -278,7 +278,7 @@ def _fill(out, value):
             _fill(out[k, ...], component)
     elif out.ndim > 1 and np.shape(value) != out.shape:
         raise ValueError("wrong shape")
-    elif type(value) is float or type(out) is np.ndarray:
+    elif type(value) is float:
         out[...] = value  # nothing to upload
     else:
         out[...] = gather(out, value)
