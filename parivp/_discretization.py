@@ -17,6 +17,7 @@ from ._array_namespace import (
     is_complex,
     like,
     new_empty,
+    squares,
 )
 from ._dense_output import PiecewisePolynomial
 from ._jacobian import UserJacobian, increments
@@ -367,11 +368,11 @@ class ExplicitRungeKutta(Discretization):
         errors = self._error_weights @ xp.reshape(K, (K.shape[0], -1))
         errors = xp.reshape(errors, (-1, n, n_steps))
         errors *= h / self.scale(x, x_new)
-        squares = xp.sum(xp.abs(errors) ** 2, axis=1)
-        if squares.shape[0] == 1:
-            return xp.sqrt(squares[0, :] / n)
-        fifth = xp.maximum(squares[0, :], xp.sum(squares[1:-1, :], axis=0))
-        denominator = fifth + 0.01 * squares[-1, :]
+        sums = xp.sum(squares(xp, errors), axis=1)
+        if sums.shape[0] == 1:
+            return xp.sqrt(sums[0, :] / n)
+        fifth = xp.maximum(sums[0, :], xp.sum(sums[1:-1, :], axis=0))
+        denominator = fifth + 0.01 * sums[-1, :]
         denominator = xp.where(denominator == 0, 1.0, denominator)
         return fifth / xp.sqrt(denominator * n)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ._array_namespace import array_namespace, errstate, like
+from ._array_namespace import array_namespace, errstate, like, squares
 from ._jacobian import SQRT_EPS
 
 __all__ = ["ROS4", "RODAS3", "RosenbrockTableau", "rosenbrock"]
@@ -205,7 +205,7 @@ class _Steps:
 
     def _mean_square(self, values):
         """Mean square as a number, inf where it is NaN."""
-        mean = float(self.xp.sum(self.xp.abs(values) ** 2)) / values.size
+        mean = float(self.xp.sum(squares(self.xp, values))) / values.size
         return mean if mean >= 0 else math.inf
 
 

@@ -6,7 +6,7 @@ fails, and the first step where its length is given.
 
 import math
 
-from ._array_namespace import errstate
+from ._array_namespace import errstate, squares
 from ._result import IntegrationFailed
 from ._rhs import DeadlineExceeded
 
@@ -36,7 +36,7 @@ def initial_step(loop, f0):
     scale = disc.scale(y[:, None], y[:, None])[:, 0]
 
     def norm(v):
-        return math.sqrt(float(xp.sum(xp.abs(v / scale) ** 2)) / v.size)
+        return math.sqrt(float(xp.sum(squares(xp, v / scale))) / v.size)
 
     with errstate():
         d0, d1 = norm(y), norm(f0)
