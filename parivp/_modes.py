@@ -19,18 +19,16 @@ class Modes:
         values, vectors, to_modes = values[keep], vectors[:, keep], inverse[keep]
         single = (values.imag == 0) & real
         weights = np.where(single | (not real), 1.0, 2.0)
-        ones, end_row = to_modes.sum(axis=1), weights * end[keep]
-        from_modes = weights * vectors
+        end_row, from_modes = weights * end[keep], weights * vectors
         self.real = real
         self.values = [v if v.imag else v.real for v in values.tolist()]
-        self.ones_column, self.end_row = ones[:, None], end_row
+        self.ones_column, self.end_row = to_modes.sum(axis=1)[:, None], end_row
         self.groups = [
             _Group(
                 tableau.a,
                 real_values,
                 values[kind],
                 to_modes[kind],
-                ones[kind],
                 end_row[kind],
                 from_modes[:, kind],
             )
@@ -73,23 +71,23 @@ class Modes:
 class _Group:
     """Maps of the real or of the complex eigenvalues, where the tableau is."""
 
-    def __init__(self, example, real, values, to_modes, ones, end_row, from_modes):
+    def __init__(self, example, real, values, to_modes, end_row, from_modes):
         def placed(array):
             return like(example, array.real if real else array + 0j)
 
         self.values = placed(values[:, None, None, None])
         self.to_modes = placed(to_modes)
-        self.ones = placed(ones[:, None, None])
+        self.ones = placed(to_modes.sum(axis=1)[:, None, None])
         self.end_row = placed(end_row[None, :])
         self.from_modes = placed(from_modes)
 
 
-def find_modes(tableau, real):
-    """Find the modes once for a tableau and a kind of number.
+def find_modes(tableau, example):
+    """Find the modes once for a tableau and for numbers like those of an array.
 
     They are kept with the tableau, so that memory of a device goes with it.
     """
-    known = vars(tableau).setdefault("_known_modes", {})
+    known, real = vars(tableau).setdefault("_known_modes", {}), not is_complex(example)
     if real not in known:
         known[real] = Modes(tableau, real)
     return known[real]

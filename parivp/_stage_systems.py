@@ -21,7 +21,6 @@ from ._array_namespace import (
     add_to_diagonal,
     array_namespace,
     contiguous,
-    is_complex,
     like,
     matrix_inverse,
     new_empty,
@@ -160,7 +159,7 @@ class TransformedStages:
     def solve(self, residual):
         """Solve for the update, shape (n, p, N)."""
         xp, (n, p, n_steps) = array_namespace(residual), residual.shape
-        s, modes = self.tableau.n_stages, _modes(self.tableau, residual)
+        s, modes = self.tableau.n_stages, find_modes(self.tableau, residual)
         if self.inverses is None:
             self._invert(modes)
         groups = list(zip(modes.groups, self.inverses, strict=True))
@@ -256,7 +255,7 @@ class FactorizedStages:
         """Solve for the update, shape (n, p, N)."""
         n, p, n_steps = residual.shape
         s, tableau = self.tableau.n_stages, self.tableau
-        modes = _modes(tableau, residual)
+        modes = find_modes(tableau, residual)
         if self.solvers is None:
             self.solvers = self._factorize(modes)
         order = getattr(self.given, "order", slice(None))
@@ -294,10 +293,6 @@ class FactorizedStages:
         if not modes.real:
             scaled = scaled + 0j
         return dense_solvers(scaled, modes.values)
-
-
-def _modes(tableau, residual):
-    return find_modes(tableau, not is_complex(residual))
 
 
 def apply(matrices, vectors):

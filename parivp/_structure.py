@@ -48,9 +48,9 @@ class Structure:
 
     Attributes
     ----------
-    natural : bool
-        Whether the components stay in their order; `order` and `place`, where they
-        are, are slices then.
+    order, place : ndarray, shape (n,), or slice
+        The component at each place of the band matrix, and the place of each
+        component; slices where they stay in their order.
     """
 
     def __init__(self, pattern):
@@ -62,16 +62,12 @@ class Structure:
         self.rows, self.columns = np.repeat(np.arange(n), counts), pattern.indices
         i, j, most = self.rows, self.columns, np.max(counts, initial=1)
         self.order = self.place = slice(None)
-        self.lower, self.upper = _bandwidths(i, j)
-        self.natural = self.lower + self.upper <= most  # hardly to be narrowed
-        if not self.natural:
+        if sum(_bandwidths(i, j)) > most:  # otherwise it can hardly be narrowed
             order, place = reverse_cuthill_mckee(pattern), np.empty(n, dtype=int)
             place[order] = np.arange(n)
-            lower, upper = _bandwidths(place[i], place[j])
-            self.natural = self.lower + self.upper <= lower + upper
-        if not self.natural:
-            self.order, self.place, self.lower, self.upper = order, place, lower, upper
-            i, j = place[i], place[j]
+            if sum(_bandwidths(place[i], place[j])) < sum(_bandwidths(i, j)):
+                self.order, self.place, i, j = order, place, place[i], place[j]
+        self.lower, self.upper = _bandwidths(i, j)
         self._band = self.upper + i - j, j
         width = self.lower + self.upper + 1
         if width <= 2 * most:
