@@ -31,6 +31,16 @@ class Library:
     device: Any
     home: Any
 
+    @property
+    def rounds_like_numpy(self):
+        """Whether the arithmetic is NumPy's, to the last bit.
+
+        Where it is not, differences that Jacobians are made of multiply rounding errors
+        by the reciprocal of their increment, and estimates of errors near rounding
+        decide about steps.
+        """
+        return self.name == "array_api_strict"
+
     def put(self, values, dtype=None):
         """Array on the device."""
         return self.xp.asarray(np.asarray(values, dtype), device=self.device)

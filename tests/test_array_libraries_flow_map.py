@@ -89,11 +89,14 @@ def test_meets_numpy(library, problem):
     y0, t = in_box(centre, radius, 30), times_in(found.t_span, 7)
     states, jacobians = expected(t, y0), expected.jacobian(t, y0)
     size = np.max(np.abs(states))
+    # the derivative along a radius of zero is a difference over a tiny distance
+    across = problem == "a radius of zero" and not library.rounds_like_numpy
+    near = 1e-6 if across else 1e-9
     for times in (t, t.tolist(), library.put(t)):
         y = library.get(found(times, library.put(y0)))
         assert_allclose(y, states, rtol=0, atol=1e-10 * size)
         dy = library.get(found.jacobian(times, library.put(y0)))
-        assert_allclose(dy, jacobians, rtol=1e-9, atol=1e-9)
+        assert_allclose(dy, jacobians, rtol=1e-9, atol=near)
     for k in (0, 5):
         one = library.put(y0[:, k])
         assert_allclose(library.get(found(t, one)), y[:, k], rtol=1e-12, atol=1e-13)

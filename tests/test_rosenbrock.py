@@ -226,9 +226,11 @@ def test_devices_make_the_same_steps(library, tableau, complex_state, t_span):
     found = list(rosenbrock(Rhs(fun, there), t_span[0], there, *arguments))
     assert known[-1][0] == t_span[1]
     assert len(found) == len(known)
+    # a hundredth of the tolerance where rounding errors differ
+    near = 1e-7 if library.rounds_like_numpy else 1e-5
     for (t, y), (t_known, y_known) in zip(found, known, strict=True):
-        assert t == pytest.approx(t_known, rel=1e-7, abs=1e-7)
-        assert_allclose(library.get(y), y_known, rtol=1e-6, atol=1e-7)
+        assert t == pytest.approx(t_known, rel=near, abs=near)
+        assert_allclose(library.get(y), y_known, rtol=10 * near, atol=near)
 
 
 def test_points_one_by_one(library):
@@ -288,6 +290,8 @@ def test_on_other_libraries(library, slopes):
     there = library.put(y0)
     predictor = Predictor((), 1e-2, slopes).on(there)
     guess = predict(predictor, Rhs(fun, there), 0.0, there, 6.0, 99, **options)
-    assert_allclose(library.get(guess.t), known.t, rtol=1e-9)
-    times = np.linspace(0.0, 6.0, 50)
-    assert_allclose(library.get(guess(library.put(times))), known(times), atol=1e-7)
+    # a hundredth of the tolerance where rounding errors differ
+    exact = library.rounds_like_numpy
+    assert_allclose(library.get(guess.t), known.t, rtol=1e-9 if exact else 1e-4)
+    times, near = np.linspace(0.0, 6.0, 50), 1e-7 if exact else 1e-4
+    assert_allclose(library.get(guess(library.put(times))), known(times), atol=near)
