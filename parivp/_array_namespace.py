@@ -9,8 +9,8 @@ Arrays stay on the device they are on: new ones are made by `like`, `new_empty`,
 solver come back, by ``float``, ``int`` and ``bool``.
 """
 
+import functools
 import math
-from functools import partial
 from types import ModuleType
 
 import array_api_compat
@@ -27,11 +27,14 @@ from array_api_compat import is_writeable_array as is_writeable
 
 # Numbers, a gigabyte of them.
 LARGE_BLOCK = 2**27
+# Of a window, after each of which its largest values are known.
+PARTS = 128
 # Bytes: freed blocks up to 32 MiB count in the C library of Linux (mallopt(3)).
 LARGEST_KEPT = 2**25 - 2**16
 
 __all__ = [
     "add_to_diagonal",
+    "advanced",
     "array_namespace",
     "as_list",
     "as_numpy",
@@ -45,6 +48,7 @@ __all__ = [
     "downloaded",
     "errstate",
     "first_true",
+    "fused",
     "gather",
     "has_own_place",
     "interp",
@@ -304,6 +308,9 @@ def is_complex(x):
     """Whether the numbers of an array are complex."""
     if type(x) is np.ndarray:
         return x.dtype.kind == "c"
+    kind = getattr(x.dtype, "kind", None)  # of NumPy's types, which are CuPy's, too
+    if kind is not None:
+        return kind == "c"
     return array_namespace(x).isdtype(x.dtype, "complex floating")
 
 
@@ -328,7 +335,7 @@ def as_list(x):
     """Python's numbers of a few elements that steer the solver, read together."""
     if type(x) is np.ndarray or is_cupy_array(x):
         return x.tolist()
-    is_kind = partial(array_namespace(x).isdtype, x.dtype)
+    is_kind = functools.partial(array_namespace(x).isdtype, x.dtype)
     number = bool if is_kind("bool") else int if is_kind("integral") else float
     return [number(x[k]) for k in range(x.shape[0])]
 
@@ -364,20 +371,89 @@ def block_size(xp, cached):
 # -- operations ----------------------------------------------------------------
 
 
+def fused(formula):
+    """Have CuPy make one kernel of a formula for every element.
+
+    Each operation of its own reads and writes whole arrays, and takes some
+    microseconds to start. `cupy.fuse` does the same, once CuPy is there.
+
+    Parameters
+    ----------
+    formula : callable
+        ``formula(xp, *arrays)`` of arrays that broadcast against each other, and of
+        numbers; at its end there may be one reduction.
+    """
+    kernels = []
+
+    @functools.wraps(formula)
+    def evaluate(xp, *arrays):
+        if is_numpy_namespace(xp) or not is_cupy_namespace(xp):
+            return formula(xp, *arrays)
+        if not kernels:
+            import cupy
+
+            name = formula.__name__.strip("_")
+            kernels.append(
+                cupy.fuse(kernel_name=name)(functools.partial(formula, cupy))
+            )
+        return kernels[0](*arrays)
+
+    return evaluate
+
+
+def advanced(xp, x, h, row, K):
+    """``x + h * (row[0] * K[0] + row[1] * K[1] + ...)``.
+
+    Parameters
+    ----------
+    x : array, shape (n, N)
+    h : array, shape (N,)
+    row : ndarray, shape (i,)
+        Of NumPy: Runge-Kutta coefficients.
+    K : array, shape (i, n, N)
+    """
+    if is_cupy_namespace(xp):
+        used = np.flatnonzero(row).tolist() or [0]
+        return _advanced(xp, x, h, *row[used].tolist(), *(K[i, ...] for i in used))
+    if not is_numpy_namespace(xp):
+        row = like(x, row, x.dtype)
+    y = xp.reshape(row @ xp.reshape(K, (K.shape[0], -1)), x.shape)
+    y *= h
+    y += x
+    return y
+
+
+@fused
+def _advanced(xp, x, h, *terms):
+    half = len(terms) // 2
+    change = terms[0] * terms[half]
+    for i in range(1, half):
+        change = change + terms[i] * terms[half + i]
+    return x + h * change
+
+
 def squares(xp, x):
     """Squares of the moduli."""
     return xp.abs(x) ** 2 if is_complex(x) else x * x
 
 
 def running_max(xp, x):
-    """Largest value so far along the last axis."""
+    """Largest value so far along the last axis.
+
+    On devices that of the parts before, of which there are `PARTS` and a rest, and the
+    present one: exactness would take twenty times as many operations.
+    """
     if is_numpy_namespace(xp):
         return np.maximum.accumulate(x, axis=-1)
-    x, shift = copied(x), 1
-    while shift < x.shape[-1]:
-        x[..., shift:] = xp.maximum(x[..., shift:], x[..., :-shift])
-        shift *= 2
-    return x
+    n, length = x.shape[-1], -(-x.shape[-1] // PARTS)
+    m = n // length
+    parts = xp.reshape(x[..., : m * length], (*x.shape[:-1], m, length))
+    parts, k = xp.max(parts, axis=-1), new_arange(x, m)
+    until = xp.where(k[:, None] >= k, parts[..., None, :], -math.inf)
+    before = xp.repeat(xp.max(until, axis=-1), length, axis=-1)
+    largest = copied(x)
+    largest[..., length:] = xp.maximum(x[..., length:], before[..., : n - length])
+    return largest
 
 
 def running_sum(xp, x):

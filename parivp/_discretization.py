@@ -11,6 +11,7 @@ import numpy as np
 from scipy.integrate import LSODA, RK45
 
 from ._array_namespace import (
+    advanced,
     array_namespace,
     block_size,
     copied,
@@ -139,6 +140,7 @@ class ExplicitRungeKutta(Discretization):
         self._c, self._at_end = like(rhs.example, c[:, None]), np.flatnonzero(c == 1.0)
         self._a = [self.tableau.a[i, :i] for i in range(tableau.n_stages)]
         self._b, self._extra_c = self.tableau.b, tableau.extra_c.tolist()
+        self._rows = [tableau.a[i, :i] for i in range(tableau.n_stages)] + [tableau.b]
         self._error_weights = like(rhs.example, weights)
 
     def step_storage(self, y):
@@ -280,17 +282,12 @@ class ExplicitRungeKutta(Discretization):
     def _stages(self, evaluate, times, h, x):
         xp, tab = self.xp, self.tableau
         s = tab.n_stages
-        flat = new_empty(x, (s + tab.error_uses_end, x.size))
-        K = xp.reshape(flat, (-1, *x.shape))
+        K = new_empty(x, (s + tab.error_uses_end, *x.shape))
         evaluate(times[0, :], x, K[0, ...])
         for i in range(1, s):
-            y = xp.reshape(self._a[i] @ flat[:i, :], x.shape)
-            y *= h
-            y += x
+            y = advanced(xp, x, h, self._rows[i], K[:i, ...])
             evaluate(times[i, :], y, K[i, ...])
-        phi = xp.reshape(self._b @ flat[:s, :], x.shape)
-        phi *= h
-        phi += x
+        phi = advanced(xp, x, h, self._rows[s], K[:s, ...])
         if tab.error_uses_end:
             evaluate(times[s, :], phi, K[s, ...])
         return phi, K
@@ -340,13 +337,12 @@ class ExplicitRungeKutta(Discretization):
         """Propagate the Jacobian through the stages by the chain rule."""
         xp, s, (n, n_steps) = self.xp, self.tableau.n_stages, x.shape
         phi, K = self._stages(self.rhs, times, h, x)
-        flat_K = xp.reshape(K, (K.shape[0], -1))
         identity = like(x, np.eye(n)[:, :, None])
         flat = new_empty(x, (s, n * n * n_steps))
         for i in range(s):
             y = x
             if i > 0:
-                y = x + h * xp.reshape(self._a[i] @ flat_K[:i, :], x.shape)
+                y = advanced(xp, x, h, self._rows[i], K[:i, ...])
             DK = self.jac(times[i, :], y)
             if i > 0:
                 DY = xp.reshape(self._a[i] @ flat[:i, :], (n, n, n_steps))

@@ -13,7 +13,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ._array_namespace import array_namespace, errstate, like, squares
+from ._array_namespace import (
+    array_namespace,
+    errstate,
+    fused,
+    like,
+    new_empty,
+    squares,
+)
 from ._jacobian import SQRT_EPS
 
 __all__ = ["ROS4", "RODAS3", "RosenbrockTableau", "rosenbrock"]
@@ -136,7 +143,10 @@ def rosenbrock(rhs, t, y, t_bound, rtol, atol, max_step, tableau=RODAS3):
 class _Steps:
     """The steps of a method, in few operations.
 
-    On a GPU each of them takes some microseconds, whatever its size.
+    On a GPU each of them takes some microseconds, whatever its size. So the arguments
+    of the stages, their forces and the new state are products of rows of coefficients
+    with one array, whose rows are ``y``, ``h**2 df/dt`` and the stages. The equations
+    are those of the tableau times ``h``.
     """
 
     def __init__(self, rhs, y, rtol, atol, tableau):
@@ -146,7 +156,9 @@ class _Steps:
         # the state, copies of it moved in each direction, and one more
         self.directions = like(y, np.eye(n, n + 2, k=1))
         self.later = like(y, np.append(np.zeros(n + 1), 1.0))
-        self.identity = like(y, np.eye(n))
+        self.identity = like(y, np.eye(n) / tableau.gamma)
+        self.rows = [like(y, rows, y.dtype) for rows in _rows(tableau)]
+        self.known = new_empty(y, (2 + len(tableau.alpha), n))
 
     def first_step(self, t, y):
         """Choose a length in which the state changes by little."""
@@ -165,43 +177,38 @@ class _Steps:
         A complex right-hand side is taken to be analytic. What is not finite counts
         as zero: with any Jacobian the step is one of a Runge-Kutta method.
         """
-        xp, n = self.xp, y.shape[0]
-        eps = SQRT_EPS * xp.maximum(xp.abs(y), self.atol)
-        points = y[:, None] + eps[:, None] * self.directions
+        xp, n, column = self.xp, y.shape[0], y[:, None]
+        points = _moved(xp, column, self.atol[..., None], self.directions)
         with errstate():
             values = self.rhs(t + dt * self.later, points)
-            f, moved = values[:, 0], values[:, 1:] - values[:, :1]
-            J = moved[:, :n] / (xp.linalg.diagonal(points[:, 1 : n + 1]) - y)
-            slope = moved[:, n] / dt
-        J = xp.where(xp.isfinite(J), J, 0.0)
-        return f, J, xp.where(xp.isfinite(slope), slope, 0.0)
+            increments = xp.linalg.diagonal(points[:, 1 : n + 1]) - y
+            J = _quotient(xp, values[:, 1 : n + 1], values[:, :1], increments)
+            slope = _quotient(xp, values[:, n + 1], values[:, 0], dt)
+        return values[:, 0], J, slope
 
     def step(self, t, y, end, f, J, slope):
         """Take a step; return the state and its error, in units of the tolerance."""
-        xp, tab, h = self.xp, self.tableau, end - t
+        xp, tab, known, h = self.xp, self.tableau, self.known, end - t
         try:
             with errstate():
-                inverse = xp.linalg.inv((1.0 / (tab.gamma * h)) * self.identity - J)
-                stages = [inverse @ (f + (tab.gammas[0] * h) * slope)]
-                state, row = y, ()
-                for i, (a, c) in enumerate(zip(tab.a, tab.c, strict=True), start=1):
+                known[0, :], known[1, :] = y, (h * h) * slope
+                inverse = xp.linalg.inv(self.identity - h * J)
+                force, row = h * f + tab.gammas[0] * known[1, :], ()
+                for i, a in enumerate(tab.a, start=1):
+                    known[1 + i, :] = inverse @ force
+                    found = self.rows[i - 1] @ known[: 2 + i, :]
                     if a != (*row, 0.0):  # otherwise the argument is the one before
-                        state = y + _combine(a, stages)
                         time = end if tab.alpha[i] == 1.0 else t + tab.alpha[i] * h
-                        f = self.rhs.single(time, state)
-                    row = a
-                    force = f + (1 / h) * _combine(c, stages)
-                    if tab.gammas[i]:
-                        force = force + (tab.gammas[i] * h) * slope
-                    stages.append(inverse @ force)
-                new, change = state + stages[-1], stages[-1]
-                if tab.m:
-                    new, change = y + _combine(tab.m, stages), _combine(tab.e, stages)
-                size = xp.maximum(xp.abs(y), xp.abs(new))
-                error = self._mean_square(change / (self.atol + self.rtol * size))
+                        f = self.rhs.single(time, found[0, :])
+                    force, row = h * f + found[1, :], a
+                known[-1, :] = inverse @ force
+                found = self.rows[-1] @ known
+                new, change = found[0, :], found[1, :]
+                error = float(_sum_of_squares(xp, change, y, new, self.atol, self.rtol))
+                error /= y.size
         except Exception:  # the function's own, met ahead of time, or a singular matrix
             return y, math.inf
-        return new, math.sqrt(error)
+        return new, math.sqrt(error) if error >= 0 else math.inf
 
     def _mean_square(self, values):
         """Mean square as a number, inf where it is NaN."""
@@ -209,13 +216,31 @@ class _Steps:
         return mean if mean >= 0 else math.inf
 
 
-def _combine(coefficients, stages):
-    """Linear combination of stages, of which most coefficients are 1, -1 or 0."""
-    total = None
-    for c, u in zip(coefficients, stages, strict=True):
-        if total is not None and c == -1.0:
-            total = total - u
-        elif c:
-            term = u if c == 1.0 else c * u
-            total = term if total is None else total + term
-    return total
+def _rows(tableau):
+    """Coefficients of what follows from the stages so far.
+
+    After each stage but the last those of the next argument and force, then those of
+    the new state and the error estimate, shape (2, 2 + stages).
+    """
+    steps = zip(tableau.a, tableau.c, tableau.gammas[1:], strict=True)
+    rows = [[[1.0, 0.0, *a], [0.0, gamma, *c]] for a, c, gamma in steps]
+    unit = [0.0] * len(tableau.a) + [1.0]
+    m, e = tableau.m or (*tableau.a[-1], 1.0), tableau.e or unit
+    return [*rows, [[1.0, 0.0, *m], [0.0, 0.0, *e]]]
+
+
+@fused
+def _moved(xp, y, atol, directions):
+    return y + SQRT_EPS * xp.maximum(xp.abs(y), atol) * directions
+
+
+@fused
+def _quotient(xp, later, value, increment):
+    quotient = (later - value) / increment
+    return xp.where(xp.isfinite(quotient), quotient, 0.0)
+
+
+@fused
+def _sum_of_squares(xp, change, y, new, atol, rtol):
+    scaled = xp.abs(change) / (atol + rtol * xp.maximum(xp.abs(y), xp.abs(new)))
+    return xp.sum(scaled * scaled)
