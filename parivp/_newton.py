@@ -17,6 +17,7 @@ from ._array_namespace import (
     array_namespace,
     errstate,
     first_true,
+    fused,
     running_max,
     squares,
 )
@@ -126,9 +127,9 @@ def newton(
     Y : array, shape (n, p, N)
         Guess for the unknowns of every step, its end state last.
     tol : callable
-        ``tol(x, size)``, shape (n, N) or broadcastable, from the states and the
-        size of every component: updates that are expected to add up to less
-        count as converged.
+        ``tol(x, size)``, shape (n, N) or (n, 1), from the states and the size of
+        every component: updates that are expected to add up to less count as
+        converged.
     max_iter : int
         Largest number of iterations.
     linearization : tuple of array, optional
@@ -155,7 +156,7 @@ def newton(
     """
     xp = array_namespace(Y)
     state = NewtonResult(mesh, states(xp, x0, Y), Y)
-    L, size, reach, previous, norm, n_growing = None, None, None, None, None, 0
+    L, size, reach, update, n_growing = None, None, None, None, 0
     if kept is not None and kept[1] <= GOOD_REST and not kept[0].of_all_stages:
         L = kept[0].first(Y.shape[-1])
     with errstate():
@@ -163,40 +164,38 @@ def newton(
             fresh = L is None
             residual, L = _evaluate(discretization, state, L, linearization)
             linearization = None
-            largest = float(xp.max(xp.abs(residual)))
+            largest = float(_largest(xp, residual))
             n = finite_prefix(xp, residual, largest, L if fresh else None)
             if n < residual.shape[-1]:
                 if n == 0 or not shorten:
                     break
                 residual, L = residual[..., :n], L.first(n)
                 state.cut(n)
-                largest = float(xp.max(xp.abs(residual)))
+                largest = float(_largest(xp, residual))
             state.residuals.append(largest)
             if fresh or size is None:
                 size = sizes(xp, state.x)
             if iteration == 0:
                 reach = discretization.reach(state.x, state.Y, residual)
             fewest = None if not shorten else int(discretization.determined)
-            U, L = _update(xp, state, L, residual, reach, fewest)
-            if U.shape[-1] == 0:
-                break
+            U, L, moves = _update(xp, state, L, residual, reach, fewest)
             n = U.shape[-1]
+            if n == 0:
+                break
             if n < size.shape[1]:  # otherwise what `tol` found out of it still holds
                 size = size[:, :n]
-            before, norms = norm, scaled_norms(xp, U, tol(state.x, size), size)
-            norm = float(xp.max(norms))
+            norms = scaled_norms(xp, U, tol(state.x, size), size)
+            last, update = update, _Update.of(xp, norms, moves)
             if iteration == 0:
                 rate, left = state.deviation, _after_first(state.deviation, trusted)
                 left = 1.0 if exact else left if fresh else kept[1]
             else:
-                if n < previous.shape[0]:
-                    before = float(xp.max(previous[:n]))
-                # a norm may overflow where the iterate before was zero
-                rate = norm / max(before, TINY) if before < math.inf else math.inf
+                last = last.first(xp, n)
+                rate = _contraction(last, update)
                 left = 1.0 if exact else _series(max(rate, least_rate))
-            state.n_converged = first_true(xp, ~((norms == 0) | (left * norms <= 1.0)))
-            if iteration > 0 and shorten and state.n_converged < norms.shape[0]:
-                head = _converged_head(xp, norms, previous[:n])
+            state.n_converged = first_true(xp, _remaining(xp, norms, left))
+            if iteration > 0 and shorten and state.n_converged < n:
+                head = _converged_head(xp, last, update)
                 state.n_converged = max(state.n_converged, head)
             if iteration > 1 and fresh and rate > STAGNANT:
                 # rounding errors, amplified by the stiffness, leave no more
@@ -204,11 +203,10 @@ def newton(
                 state.n_converged = max(state.n_converged, small)
             state.kept = L, left
             n_growing += iteration > 0 and rate > 1
-            if state.n_converged == norms.shape[0] or (shorten and n_growing > 1):
+            if state.n_converged == n or (shorten and n_growing > 1):
                 break
             if exact or rate > (GOOD_GUESS if iteration == 0 else _keep_rate(U)):
                 L = None
-            previous = norms
     return state
 
 
@@ -235,24 +233,23 @@ def _evaluate(discretization, state, L, linearization):
 def _update(xp, state, L, residual, reach, fewest):
     """Add the Newton update to the unknowns; drop the steps not to be trusted.
 
-    At least `fewest` steps are kept, all of them if that is None.
+    At least `fewest` steps are kept, all of them if that is None. The last of what is
+    returned, shape (N,), is how far the states moved, relative to how far they reach.
     """
     U = L.solve(residual)
     state.Y = state.Y + U
     state.x = states(xp, state.x[:, 0], state.Y)
-    u = U[:, -1, :]
-    relative = xp.abs(u) / reach
-    deviation = float(xp.max(relative))
+    moves = _largest_part(xp, U[:, -1, :], reach)
+    deviation = float(xp.max(moves))
     if len(state.residuals) == 1:
         state.deviation = deviation
     if fewest is not None and not deviation < TRUST:
-        trusted = xp.max(relative, axis=0) < TRUST
-        n = max(first_true(xp, ~trusted), fewest)
-        if n == 0:
-            return U[..., :0], L
-        U, L = U[..., :n], L.first(n)
-        state.cut(n)
-    return U, L
+        n = max(first_true(xp, ~(moves < TRUST)), fewest)
+        U, moves = U[..., :n], moves[:n]
+        if n > 0:
+            L = L.first(n)
+            state.cut(n)
+    return U, L, moves
 
 
 def _keep_rate(U):
@@ -274,16 +271,72 @@ def _after_first(deviation, trusted):
     return min(max(10 * deviation, 0.05), 1.0) if trusted else math.inf
 
 
-def _converged_head(xp, norms, previous):
+@dataclass
+class _Update:
+    """How large an update is, of every step and at most.
+
+    Attributes
+    ----------
+    norms : array, shape (N,)
+        In units of the tolerance, which follows the states' size along the window.
+    moves : array, shape (N,)
+        Relative to how far the states reach in the window.
+    norm, moved : float
+        The largest of them.
+    """
+
+    norms: np.ndarray
+    moves: np.ndarray
+    norm: float
+    moved: float
+
+    @classmethod
+    def of(cls, xp, norms, moves):
+        """Find the largest."""
+        return cls(norms, moves, float(xp.max(norms)), float(xp.max(moves)))
+
+    def first(self, xp, n):
+        """Return that of the first `n` steps."""
+        if n == self.norms.shape[0]:
+            return self
+        return self.of(xp, self.norms[:n], self.moves[:n])
+
+
+def _contraction(last, update):
+    """By how much updates contract, of the norms and of the moves what is larger.
+
+    Norms alone deceive where the largest ones are of states that hardly reach any size,
+    such as those that start at zero: they fall by far more than the others.
+    """
+    # a norm may overflow where the iterate before was zero
+    rate = update.norm / max(last.norm, TINY) if last.norm < math.inf else math.inf
+    if update.moved > _rounding(update.moves.shape[0]):
+        rate = max(rate, update.moved / max(last.moved, TINY))
+    return rate
+
+
+def _rounding(n_steps):
+    """Return what rounding errors of the steps add up to, relative to their size."""
+    return 4 * EPS * math.sqrt(n_steps)
+
+
+def _converged_head(xp, last, update):
     """Count the leading steps that converge well by themselves.
 
     Updates act forward only, so that what later steps do does not matter.
     """
-    before = running_max(xp, previous)
-    rate = running_max(xp, norms) / (before + TINY)
+    values = xp.stack([update.norms, last.norms, update.moves, last.moves])
+    largest = running_max(xp, values)
+    left = _left(xp, *(largest[i, :] for i in range(4)), _rounding(values.shape[1]))
+    return first_true(xp, _remaining(xp, update.norms, left))
+
+
+@fused
+def _left(xp, norm, before, moved, last_moved, rounding):
+    rate = norm / (before + TINY)
+    rate = xp.maximum(rate, xp.where(moved > rounding, moved / last_moved, 0.0))
     good = (rate < 0.5) & (before < math.inf)
-    left = xp.where(good, rate / (1.0 - rate), math.inf)
-    return first_true(xp, ~((norms == 0) | (left * norms <= 1.0)))
+    return xp.where(good, rate / (1.0 - rate), math.inf)
 
 
 def _series(rate):
@@ -313,13 +366,34 @@ def sizes(xp, x):
 def scaled_norms(xp, U, tol, size):
     """Return the root mean square of ``U / tol`` for every step, shape (N,).
 
-    Of the unknowns of a step the largest counts. Rounding errors of N steps add
-    up to about ``eps sqrt(N)`` of the size: nothing below that is asked for.
+    Of the unknowns of a step the largest counts. Nothing below rounding errors is asked
+    for.
     """
-    n, _, n_steps = U.shape
-    rounding = 4 * EPS * math.sqrt(n_steps) * size
-    scaled = U / xp.maximum(tol, rounding)[:, None, :]
-    return xp.sqrt(xp.max(xp.sum(squares(xp, scaled), axis=0), axis=0) / n)
+    n, p, n_steps = U.shape
+    scales = tol[:, None, :], size[:, None, :], _rounding(n_steps)
+    sums = _sum_of_squares(xp, U, *scales)
+    return xp.sqrt((xp.max(sums, axis=0) if p > 1 else sums[0, :]) / n)
+
+
+@fused
+def _sum_of_squares(xp, U, tol, size, rounding):
+    scaled = U / xp.maximum(tol, rounding * size)
+    return xp.sum(squares(xp, scaled), axis=0)
+
+
+@fused
+def _largest(xp, values):
+    return xp.max(xp.abs(values))
+
+
+@fused
+def _largest_part(xp, values, whole):
+    return xp.max(xp.abs(values) / whole, axis=0)
+
+
+@fused
+def _remaining(xp, norms, left):
+    return ~((norms == 0) | (left * norms <= 1.0))
 
 
 def finite_prefix(xp, residual, largest, L):

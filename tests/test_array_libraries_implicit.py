@@ -361,9 +361,9 @@ def test_what_is_read_off_a_window(library, tableau, kind):
 def test_single_step(library, tableau, n, kind):
     problem, disc, there = both(library, tableau, n, kind)
     mesh = problem.mesh[:2]
-    y, K = disc.single_step(mesh, problem.x0, lambda x, size: 1e-10)
+    y, K = disc.single_step(mesh, problem.x0, lambda x, size: np.array([[1e-10]]))
     assert np.isfinite(y).all()
-    put = library.put(1e-10)
+    put = library.put([[1e-10]])
     found = there.single_step(
         library.put(mesh), library.put(problem.x0), lambda x, size: put
     )
@@ -375,7 +375,7 @@ def test_single_step_that_fails(library):
     y0 = library.put([1.0, 2.0])
     rhs = Rhs(lambda t, y: y * float("nan"), y0)
     disc = Collocation(find_tableau("RadauIIA5"), rhs, None, 1e-6, 1e-8)
-    mesh, tol = library.put([0.0, 1.0]), library.put(1e-10)
+    mesh, tol = library.put([0.0, 1.0]), library.put([[1e-10]])
     y, K = disc.single_step(mesh, y0, lambda x, size: tol, max_newton=5, patient=True)
     assert np.isnan(library.get(y)).all()
     assert library.get(K).shape == (2, 3, 1)
