@@ -131,6 +131,8 @@ class FixedMeshLoop(WindowLoop):
         n = result.n_converged
         if self.single_window and n < self.n_points - 1:
             raise IntegrationFailed(_single_window_failure(result, self.n_points - 1))
+        if n < (mesh.shape[0] - 1) // 2 and self._without_guess():
+            return None  # as much of the next windows would be lost
         if self.settings.initial_guess is None and not result.deviation < GOOD_GUESS:
             self.guess, self.easy = None, False
         if not self.confirm(result):
@@ -145,6 +147,12 @@ class FixedMeshLoop(WindowLoop):
             self.window = max(n, SMALLEST_WINDOW)
         result.cut(n)
         return self.accept(result.mesh, result.x, self.discretization.stages(result))
+
+    def _without_guess(self):
+        """Let the predictor make the next guess."""
+        given = super()._without_guess()
+        self.guess = None if given else self.guess
+        return given
 
     def _predict_over(self, mesh):
         """See to a guess from here on; return the part of `mesh` it covers.

@@ -63,7 +63,7 @@ class ScanNewton(WindowSolver):
     initial_guess : float, array_like or callable, optional
         Guess for the states, in place of the predictor: a constant, a state of
         shape (n,), the states at all points of the fixed mesh (n, N + 1), or a
-        function of time.
+        function of time. Where it leads nowhere, the predictor takes over.
     window : int or inf, optional
         Number of steps solved at once: at most so many on a fixed mesh, about
         so many under error control. By default adaptive; ``inf`` is the single

@@ -11,7 +11,7 @@ A window of one step is the sequential method, so that the loop always ends.
 
 import gc
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
@@ -504,13 +504,28 @@ class WindowLoop:
         if not patient and (self.settings.window is None or segment is None):
             self._give_up()
 
+    def _without_guess(self):
+        """Whether a guess of the user's, which has led nowhere, is given up for good.
+
+        That of the predictor is tried before anything else is changed.
+        """
+        given = self.settings.initial_guess is not None
+        if given:
+            self.settings = replace(self.settings, initial_guess=None)
+            self.trial, self.n_failures = None, 0
+        return given
+
     def _shrink(self):
         """Try a quarter of the window next, in the end single steps."""
+        if self._without_guess():
+            return
         self.window = min(self.window, self.most_steps) // 4
         if self.window < SMALLEST_WINDOW:
             self._give_up()
 
     def _give_up(self):
         """Leave the next steps to the sequential method."""
+        if self._without_guess():
+            return
         self.window, self.trial, self.n_failures = 1, None, 0
         self.n_single = min(2 * self.n_single, MOST_SINGLE)

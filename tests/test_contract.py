@@ -1111,6 +1111,25 @@ def test_initial_guess_does_not_change_the_accuracy(method, guess):
     assert_allclose(result.y, oscillator_exact(result.t), rtol=0, atol=1e-7)
 
 
+@pytest.mark.parametrize("method", ["ScanNewton", "ScanNewtonImplicit"])
+@pytest.mark.parametrize("guess", [1e8, lambda t: [np.nan, 0 * t]], ids=["far", "nan"])
+def test_a_bad_initial_guess_costs_little(method, guess):
+    """The predictor takes over, instead of many single steps."""
+    calls = []
+
+    def fun(t, y):
+        calls.append(t)
+        return [y[1], (1 - y[0] ** 2) * y[1] - y[0]]
+
+    options = {"method": method, **TIGHT}
+    known = parivp.solve_ivp(fun, (0, 10), [2.0, 0.0], **options)
+    n_calls = len(calls)
+    found = parivp.solve_ivp(fun, (0, 10), [2.0, 0.0], initial_guess=guess, **options)
+    assert len(calls) - n_calls <= 1.5 * n_calls
+    assert found.status == 0
+    assert_allclose(found.y[:, -1], known.y[:, -1], rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     "tableau", [name for name, t in parivp.TABLEAUS.items() if t.adaptive]
 )

@@ -414,6 +414,52 @@ def test_initial_guess_that_is_the_solution_leaves_nothing_to_do():
     assert_allclose(again.y, first.y, rtol=1e-13)
 
 
+@pytest.mark.parametrize("guess", [0.0, 1.0, 1e8, lambda t: [np.nan, 0 * t]])
+def test_a_bad_guess_costs_one_window(guess):
+    """It is not asked for again where most of its window is lost."""
+    options = {"tableau": "RK4", "n_steps": 20_000}
+    known = parivp.solve_ivp(van_der_pol, (0, 10), [0.0, 1.0], **options)
+    options["initial_guess"] = guess
+    found = parivp.solve_ivp(van_der_pol, (0, 10), [0.0, 1.0], **options)
+    assert found.success
+    assert found.nit <= known.nit + 4
+    assert found.nfev <= 2 * known.nfev
+    assert_allclose(found.y, known.y, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("window", [1, 2, 3, None])
+@pytest.mark.parametrize("n_steps", [1, 2, 5])
+def test_a_bad_guess_for_few_steps(n_steps, window):
+    options = {"tableau": "RK4", "n_steps": n_steps}
+    known = parivp.solve_ivp(van_der_pol, (0, 0.5), [0.0, 1.0], **options)
+    options |= {"initial_guess": lambda t: [np.nan, 0 * t], "window": window}
+    found = parivp.solve_ivp(van_der_pol, (0, 0.5), [0.0, 1.0], **options)
+    assert found.success
+    assert_allclose(found.y, known.y, rtol=1e-12)
+
+
+def test_a_good_guess_serves_all_windows():
+    """It is asked for again, and again, and nothing else."""
+    asked = []
+
+    def guess(t):
+        asked.append(np.size(t))
+        return np.stack([np.cos(t), -np.sin(t)]) + 1e-3
+
+    found = parivp.solve_ivp(
+        lambda t, y: np.stack([y[1], -y[0]]),
+        (0, 10),
+        [1.0, 0.0],
+        tableau="RK4",
+        n_steps=5000,
+        window=500,
+        initial_guess=guess,
+    )
+    assert found.success
+    assert [n for n in asked if n > 1] == [500] * 10
+    assert_allclose(found.y[0], np.cos(found.t), rtol=0, atol=1e-10)
+
+
 @pytest.mark.parametrize("kind", ["scalar", "state", "array", "function"])
 def test_forms_of_the_initial_guess(kind):
     """All say the same: 0.5 everywhere."""
