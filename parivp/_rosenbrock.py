@@ -10,6 +10,7 @@ Differential-Algebraic Problems", 2nd ed., Springer, 1996, Sections IV.7 and IV.
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -17,11 +18,13 @@ from ._array_namespace import (
     array_namespace,
     errstate,
     fused,
+    is_cupy_namespace,
     like,
     new_empty,
     squares,
 )
 from ._jacobian import SQRT_EPS
+from ._rosenbrock_cuda import FusedSteps
 
 __all__ = ["ROS4", "RODAS3", "RosenbrockTableau", "rosenbrock"]
 
@@ -63,6 +66,13 @@ class RosenbrockTableau:
     error_order: int
     m: tuple = ()
     e: tuple = ()
+
+    @cached_property
+    def groups(self):
+        """First and past-last stage of those that share an argument of `f`."""
+        rows = [(), *self.a]
+        new = [i for i in range(1, len(rows)) if rows[i] != (*rows[i - 1], 0.0)]
+        return list(zip([0, *new], [*new, len(rows)], strict=True))
 
 
 # A. Sandu et al., "Benchmarking stiff ODE solvers for atmospheric chemistry problems
@@ -115,6 +125,8 @@ def rosenbrock(rhs, t, y, t_bound, rtol, atol, max_step, tableau=RODAS3):
     y : array, shape (n,)
     """
     steps = _Steps(rhs, y, rtol, atol, tableau)
+    if is_cupy_namespace(steps.xp) and FusedSteps.fit(y):
+        steps = FusedSteps(steps)
     direction = 1.0 if t_bound >= t else -1.0
     power, h = -1 / (tableau.error_order + 1), steps.first_step(t, y)
     h, least = max(h, 10 * ULPS * math.ulp(t)), EPS * h
@@ -157,7 +169,8 @@ class _Steps:
         self.directions = like(y, np.eye(n, n + 2, k=1))
         self.later = like(y, np.append(np.zeros(n + 1), 1.0))
         self.identity = like(y, np.eye(n) / tableau.gamma)
-        self.rows = [like(y, rows, y.dtype) for rows in _rows(tableau)]
+        self.coefficients = _rows(tableau)
+        self.rows = [like(y, rows, y.dtype) for rows in self.coefficients]
         self.known = new_empty(y, (2 + len(tableau.alpha), n))
 
     def first_step(self, t, y):
@@ -193,14 +206,15 @@ class _Steps:
             with errstate():
                 known[0, :], known[1, :] = y, (h * h) * slope
                 inverse = xp.linalg.inv(self.identity - h * J)
-                force, row = h * f + tab.gammas[0] * known[1, :], ()
-                for i, a in enumerate(tab.a, start=1):
+                force = h * f + tab.gammas[0] * known[1, :]
+                new_arguments = [first for first, _ in tab.groups]
+                for i in range(1, len(tab.alpha)):
                     known[1 + i, :] = inverse @ force
                     found = self.rows[i - 1] @ known[: 2 + i, :]
-                    if a != (*row, 0.0):  # otherwise the argument is the one before
+                    if i in new_arguments:
                         time = end if tab.alpha[i] == 1.0 else t + tab.alpha[i] * h
                         f = self.rhs.single(time, found[0, :])
-                    force, row = h * f + found[1, :], a
+                    force = h * f + found[1, :]
                 known[-1, :] = inverse @ force
                 found = self.rows[-1] @ known
                 new, change = found[0, :], found[1, :]

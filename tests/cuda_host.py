@@ -1,4 +1,4 @@
-"""The CUDA kernel of the affine scan, built by g++ and run on the CPU."""
+"""The CUDA kernels, built by g++ and run on the CPU."""
 
 import ctypes
 import functools
@@ -65,6 +65,7 @@ def run(library, grid, arguments, resident=4, seed=0):
         x.ctypes.data if isinstance(x, np.ndarray) else 0 if x is None else int(x)
         for x in arguments
     ]
+    library.run.restype = ctypes.c_char_p
     message = library.run(*map(ctypes.c_void_p, addresses), grid, resident, seed)
     if message:
         raise KernelError(message.decode())
@@ -91,15 +92,13 @@ def build_folder():
 
 
 @functools.cache
-def build(options, source):
-    """Library of a kernel compiled with options, of which there is one copy."""
+def build(options, source, host="affine_scan_host.cpp"):
+    """Library of kernels compiled with options, of which there is one copy."""
     folder = Path(tempfile.mkdtemp(dir=build_folder().name))
     kernel, library = folder / "kernel.cu", folder / "kernel.so"
     kernel.write_text(source)
     command = [COMPILER, *options, "-O1", "-w", "-shared", "-fPIC", f"-I{HERE}"]
-    command += [f'-DKERNEL="{kernel}"', "-o", library, HERE / "affine_scan_host.cpp"]
+    command += [f'-DKERNEL="{kernel}"', "-o", library, HERE / host]
     built = subprocess.run(command, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr
-    loaded = ctypes.CDLL(str(library))
-    loaded.run.restype = ctypes.c_char_p
-    return loaded
+    return ctypes.CDLL(str(library))

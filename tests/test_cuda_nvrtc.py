@@ -8,6 +8,7 @@ import itertools
 
 import pytest
 
+from parivp import _rosenbrock_cuda as rosenbrock
 from parivp._scan.cuda import kernel_options, kernel_source
 from parivp._scan.launch_plan import MAX_DIM, plan_launch
 
@@ -55,11 +56,15 @@ def compile_cubin(source, options):
     return output(program, "CUBIN"), output(program, "ProgramLog").decode()
 
 
+def need_nvrtc():
+    if nvrtc() is None:
+        pytest.skip(f"NVRTC is not installed; pip install {PACKAGE}")
+
+
 @pytest.fixture(scope="module")
 def compiled():
     """Futures of cubin and log by instance and architecture."""
-    if nvrtc() is None:
-        pytest.skip(f"NVRTC is not installed; pip install {PACKAGE}")
+    need_nvrtc()
     source = kernel_source()
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         yield {
@@ -82,8 +87,22 @@ def compiled():
 def test_compiles(compiled, d, itemsize, steps_last, architecture):
     """To machine code that spills no registers."""
     cubin, log = compiled[d, itemsize, steps_last, architecture].result()
-    assert cubin[:4] == b"\x7fELF"
     assert b"affine_scan" in cubin
+    assert_compiled_well(cubin, log)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_rosenbrock_steps_compile(architecture):
+    need_nvrtc()
+    options = [f"-arch={architecture}", "--ptxas-options=-v", *rosenbrock.OPTIONS]
+    cubin, log = compile_cubin(rosenbrock.kernel_source(), options)
+    for kernel in rosenbrock.KERNELS:
+        assert kernel.encode() in cubin
+    assert_compiled_well(cubin, log)
+
+
+def assert_compiled_well(cubin, log):
+    assert cubin[:4] == b"\x7fELF"
     assert "error" not in log
     assert "warning" not in log
     assert "0 bytes spill stores, 0 bytes spill loads" in log
