@@ -109,14 +109,22 @@ def is_numpy_namespace(xp):
     return xp is numpy_namespace or xp is np
 
 
-def array_namespace(*arrays):
+# Of classes of arrays: finding out takes as long as an operation on a few steps.
+_namespaces = {np.ndarray: numpy_namespace}
+
+
+def array_namespace(array, *others):
     """Return the library that arrays belong to, as an array-API namespace."""
-    # few steps are solved in less time than the general answer takes altogether
-    for array in arrays:
-        if type(array) is not np.ndarray:
-            break
-    else:
-        return numpy_namespace
+    cls = type(array)
+    for other in others:
+        if type(other) is not cls:
+            return _general_namespace(array, *others)
+    if cls not in _namespaces:
+        _namespaces[cls] = _general_namespace(array, *others)
+    return _namespaces[cls]
+
+
+def _general_namespace(*arrays):
     xp = array_api_compat.array_namespace(*arrays)
     return numpy_namespace if array_api_compat.is_numpy_namespace(xp) else xp
 
@@ -152,7 +160,7 @@ def downloaded(x):
 
 def same_place(x, y):
     """Whether two arrays are of the same library and on the same device."""
-    return type(x) is type(y) and device_of(x) == device_of(y)
+    return type(x) is type(y) and x.device == y.device
 
 
 def backend_name(xp):
@@ -166,6 +174,14 @@ def errstate():
     CuPy gives none, but a user's function may hand times, which are numbers, to NumPy.
     """
     return np.errstate(all="ignore")
+
+
+@functools.cache
+def _cupy():
+    """CuPy itself, once there are arrays of it."""
+    import cupy
+
+    return cupy
 
 
 def cuda_namespace():
@@ -233,6 +249,9 @@ def new_empty(x, shape, dtype=None):
     if type(x) is np.ndarray:
         return np.empty(shape, dtype or x.dtype)
     xp = array_namespace(x)
+    if is_cupy_namespace(xp):
+        # on the current device, as `x` is, without the standard's detours
+        return _cupy().empty(shape, dtype or x.dtype)
     return xp.empty(shape, dtype=dtype or x.dtype, device=device_of(x))
 
 
@@ -289,8 +308,7 @@ def gather(x, value):
         return np.asarray(value, x.dtype)
     xp = array_namespace(x)
     if isinstance(value, list | tuple):
-        items = [gather(x, item) for item in value]
-        return xp.stack(items) if items else new_empty(x, (0,))
+        return _gather_list(x, value)
     if isinstance(value, np.generic):
         value = value.item()
     if not is_array_api_obj(value):
@@ -298,7 +316,19 @@ def gather(x, value):
     if not same_place(value, x):
         other = backend_name(array_namespace(value))
         raise TypeError(f"got an array of {other} on the device {device_of(value)}.")
-    return xp.astype(value, x.dtype, copy=False)
+    return value if value.dtype == x.dtype else xp.astype(value, x.dtype)
+
+
+def _gather_list(x, values):
+    """Array of the values of a list, those of single numbers written one by one."""
+    numbers = (float, int)
+    items = [v if type(v) in numbers else gather(x, v) for v in values]
+    if any(type(item) not in numbers and item.ndim > 0 for item in items):
+        return array_namespace(x).stack([gather(x, item) for item in items])
+    array = new_empty(x, (len(items),))
+    for k, item in enumerate(items):
+        array[k] = item
+    return array
 
 
 # -- questions -----------------------------------------------------------------
@@ -390,12 +420,8 @@ def fused(formula):
         if is_numpy_namespace(xp) or not is_cupy_namespace(xp):
             return formula(xp, *arrays)
         if not kernels:
-            import cupy
-
-            name = formula.__name__.strip("_")
-            kernels.append(
-                cupy.fuse(kernel_name=name)(functools.partial(formula, cupy))
-            )
+            fuse = _cupy().fuse(kernel_name=formula.__name__.strip("_"))
+            kernels.append(fuse(functools.partial(formula, _cupy())))
         return kernels[0](*arrays)
 
     return evaluate
