@@ -498,12 +498,16 @@ def interp(xp, x, nodes, values):
     # not `clip`, for which array_api_compat reads how many numbers are outside
     k = xp.searchsorted(nodes, x, side="right") - 1
     k = xp.minimum(xp.maximum(k, 0), nodes.shape[0] - 2)
-    left, right = xp.take(nodes, k), xp.take(nodes, k + 1)
+    ends = [xp.take(part, i) for part in (nodes, values) for i in (k, k + 1)]
+    return _between(xp, x, *ends)
+
+
+@fused
+def _between(xp, x, left, right, first, second):
+    """Linear interpolation that is exact at its ends."""
     width = right - left
     s = (x - left) / xp.where(width > 0, width, 1.0)
     s = xp.minimum(xp.maximum(s, 0.0), 1.0)
-    first, second = xp.take(values, k), xp.take(values, k + 1)
-    # exact at the nodes
     return xp.where(s < 1, first + s * (second - first), second)
 
 

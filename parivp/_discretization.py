@@ -15,6 +15,7 @@ from ._array_namespace import (
     array_namespace,
     block_size,
     copied,
+    fused,
     is_complex,
     like,
     new_empty,
@@ -114,8 +115,12 @@ class Discretization:
 
     def scale(self, x, x_new):
         """``atol + rtol max(|x|, |x_new|)``, shape (n, N)."""
-        xp = self.xp
-        return self.atol + self.rtol * xp.maximum(xp.abs(x), xp.abs(x_new))
+        return _scale(self.xp, self.atol, self.rtol, x, x_new)
+
+
+@fused
+def _scale(xp, atol, rtol, x, x_new):
+    return atol + rtol * xp.maximum(xp.abs(x), xp.abs(x_new))
 
 
 class ExplicitRungeKutta(Discretization):

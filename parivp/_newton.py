@@ -193,10 +193,7 @@ def newton(
                 last = last.first(xp, n)
                 rate = _contraction(last, update)
                 left = 1.0 if exact else _series(max(rate, least_rate))
-            state.n_converged = first_true(xp, _remaining(xp, norms, left))
-            if iteration > 0 and shorten and state.n_converged < n:
-                head = _converged_head(xp, last, update)
-                state.n_converged = max(state.n_converged, head)
+            state.n_converged = _leading(xp, last if shorten else None, update, left)
             if iteration > 1 and fresh and rate > STAGNANT:
                 # rounding errors, amplified by the stiffness, leave no more
                 small = first_true(xp, ~(norms <= slack))
@@ -320,15 +317,20 @@ def _rounding(n_steps):
     return 4 * EPS * math.sqrt(n_steps)
 
 
-def _converged_head(xp, last, update):
-    """Count the leading steps that converge well by themselves.
+def _leading(xp, last, update, left):
+    """Count the leading steps that have converged.
 
-    Updates act forward only, so that what later steps do does not matter.
+    `left` is what is to come, in units of the present update. With the `last` one
+    given, steps that converge well by themselves count as well: updates act forward
+    only, so that what later steps do does not matter.
     """
+    n = first_true(xp, _remaining(xp, update.norms, left))
+    if last is None or n == update.norms.shape[0]:
+        return n
     values = xp.stack([update.norms, last.norms, update.moves, last.moves])
     largest = running_max(xp, values)
     left = _left(xp, *(largest[i, :] for i in range(4)), _rounding(values.shape[1]))
-    return first_true(xp, _remaining(xp, update.norms, left))
+    return max(n, first_true(xp, _remaining(xp, update.norms, left)))
 
 
 @fused
