@@ -27,8 +27,8 @@ from array_api_compat import is_writeable_array as is_writeable
 
 # Numbers, a gigabyte of them.
 LARGE_BLOCK = 2**27
-# Of a window, after each of which its largest values are known.
-PARTS = 128
+# Of a running maximum, whose numbers are compared with each other.
+PART = 32
 # Bytes: freed blocks up to 32 MiB count in the C library of Linux (mallopt(3)).
 LARGEST_KEPT = 2**25 - 2**16
 
@@ -438,10 +438,10 @@ def advanced(xp, x, h, row, K):
         Of NumPy: Runge-Kutta coefficients.
     K : array, shape (i, n, N)
     """
-    if is_cupy_namespace(xp):
-        used = np.flatnonzero(row).tolist() or [0]
-        return _advanced(xp, x, h, *row[used].tolist(), *(K[i, ...] for i in used))
     if not is_numpy_namespace(xp):
+        if is_cupy_namespace(xp):
+            used = np.flatnonzero(row).tolist() or [0]
+            return _advanced(xp, x, h, *row[used].tolist(), *(K[i, ...] for i in used))
         row = like(x, row, x.dtype)
     y = xp.reshape(row @ xp.reshape(K, (K.shape[0], -1)), x.shape)
     y *= h
@@ -464,22 +464,26 @@ def squares(xp, x):
 
 
 def running_max(xp, x):
-    """Largest value so far along the last axis.
-
-    On devices that of the parts before, of which there are `PARTS` and a rest, and the
-    present one: exactness would take twenty times as many operations.
-    """
+    """Largest value so far along the last axis."""
     if is_numpy_namespace(xp):
         return np.maximum.accumulate(x, axis=-1)
-    n, length = x.shape[-1], -(-x.shape[-1] // PARTS)
-    m = n // length
-    parts = xp.reshape(x[..., : m * length], (*x.shape[:-1], m, length))
-    parts, k = xp.max(parts, axis=-1), new_arange(x, m)
-    until = xp.where(k[:, None] >= k, parts[..., None, :], -math.inf)
-    before = xp.repeat(xp.max(until, axis=-1), length, axis=-1)
-    largest = copied(x)
-    largest[..., length:] = xp.maximum(x[..., length:], before[..., : n - length])
-    return largest
+    n, k = x.shape[-1], new_arange(x, min(x.shape[-1], PART))
+    if n <= PART:
+        return _largest_until(xp, x[..., None, :], k <= k[:, None])
+    # within parts, and of all parts before
+    m = -(-n // PART)
+    parts = new_full(x, (*x.shape[:-1], m * PART), -math.inf)
+    parts[..., :n] = x
+    parts = xp.reshape(parts, (*x.shape[:-1], m, PART))
+    parts = _largest_until(xp, parts[..., None, :], k <= k[:, None])
+    before = running_max(xp, parts[..., :-1, -1])
+    parts[..., 1:, :] = xp.maximum(parts[..., 1:, :], before[..., None])
+    return xp.reshape(parts, (*x.shape[:-1], -1))[..., :n]
+
+
+@fused
+def _largest_until(xp, x, reached):
+    return xp.max(xp.where(reached, x, -math.inf), axis=-1)
 
 
 def running_sum(xp, x):

@@ -131,8 +131,6 @@ class FixedMeshLoop(WindowLoop):
         n = result.n_converged
         if self.single_window and n < self.n_points - 1:
             raise IntegrationFailed(_single_window_failure(result, self.n_points - 1))
-        if n < (mesh.shape[0] - 1) // 2 and self._without_guess():
-            return None  # as much of the next windows would be lost
         if self.settings.initial_guess is None and not result.deviation < GOOD_GUESS:
             self.guess, self.easy = None, False
         if not self.confirm(result):
@@ -140,10 +138,11 @@ class FixedMeshLoop(WindowLoop):
         if n == 0:
             self.discretization.check_jacobian(self.t, self.y)
             return self._shrink()
+        replaced = n < (mesh.shape[0] - 1) // 2 and self._without_guess()
         if n == mesh.shape[0] - 1:
             self.largest = min(self.largest, max(self.most_steps, self.window))
             self.window = min(2 * self.window, self.largest)
-        else:
+        elif not replaced:  # otherwise the guess was too bad, not the window too long
             self.window = max(n, SMALLEST_WINDOW)
         result.cut(n)
         return self.accept(result.mesh, result.x, self.discretization.stages(result))

@@ -127,9 +127,9 @@ def newton(
     Y : array, shape (n, p, N)
         Guess for the unknowns of every step, its end state last.
     tol : callable
-        ``tol(x, size)``, shape (n, N) or (n, 1), from the states and the size of
-        every component: updates that are expected to add up to less count as
-        converged.
+        ``tol(x, size)``, of two axes that broadcast to (n, N), from the states and
+        the size of every component: updates that are expected to add up to less
+        count as converged.
     max_iter : int
         Largest number of iterations.
     linearization : tuple of array, optional
@@ -178,25 +178,25 @@ def newton(
             if iteration == 0:
                 reach = discretization.reach(state.x, state.Y, residual)
             fewest = None if not shorten else int(discretization.determined)
-            U, L, moves = _update(xp, state, L, residual, reach, fewest)
+            U, L = _update(xp, state, L, residual, reach, fewest)
             n = U.shape[-1]
             if n == 0:
                 break
             if n < size.shape[1]:  # otherwise what `tol` found out of it still holds
                 size = size[:, :n]
-            norms = scaled_norms(xp, U, tol(state.x, size), size)
-            last, update = update, _Update.of(xp, norms, moves)
+            last = update
+            update = _Update.of(xp, U, tol(state.x, size), size, reach)
             if iteration == 0:
                 rate, left = state.deviation, _after_first(state.deviation, trusted)
                 left = 1.0 if exact else left if fresh else kept[1]
             else:
                 last = last.first(xp, n)
-                rate = _contraction(last, update)
-                left = 1.0 if exact else _series(max(rate, least_rate))
+                rate, moves_rate = _contraction(last, update)
+                left = 1.0 if exact else _series(max(rate, moves_rate, least_rate))
             state.n_converged = _leading(xp, last if shorten else None, update, left)
             if iteration > 1 and fresh and rate > STAGNANT:
                 # rounding errors, amplified by the stiffness, leave no more
-                small = first_true(xp, ~(norms <= slack))
+                small = first_true(xp, ~(update.norms <= slack))
                 state.n_converged = max(state.n_converged, small)
             state.kept = L, left
             n_growing += iteration > 0 and rate > 1
@@ -230,23 +230,22 @@ def _evaluate(discretization, state, L, linearization):
 def _update(xp, state, L, residual, reach, fewest):
     """Add the Newton update to the unknowns; drop the steps not to be trusted.
 
-    At least `fewest` steps are kept, all of them if that is None. The last of what is
-    returned, shape (N,), is how far the states moved, relative to how far they reach.
+    At least `fewest` steps are kept, all of them if that is None.
     """
     U = L.solve(residual)
     state.Y = state.Y + U
     state.x = states(xp, state.x[:, 0], state.Y)
-    moves = _largest_part(xp, U[:, -1, :], reach)
-    deviation = float(xp.max(moves))
+    moved = _largest_part(xp, U[:, -1, :], reach)
+    deviation = float(xp.max(moved))
     if len(state.residuals) == 1:
         state.deviation = deviation
     if fewest is not None and not deviation < TRUST:
-        n = max(first_true(xp, ~(moves < TRUST)), fewest)
-        U, moves = U[..., :n], moves[:n]
+        n = max(first_true(xp, ~(moved < TRUST)), fewest)
+        U = U[..., :n]
         if n > 0:
             L = L.first(n)
             state.cut(n)
-    return U, L, moves
+    return U, L
 
 
 def _keep_rate(U):
@@ -277,7 +276,8 @@ class _Update:
     norms : array, shape (N,)
         In units of the tolerance, which follows the states' size along the window.
     moves : array, shape (N,)
-        Relative to how far the states reach in the window.
+        Relative to how far the states reach in the window, of components that move by
+        more than the tolerance.
     norm, moved : float
         The largest of them.
     """
@@ -288,28 +288,29 @@ class _Update:
     moved: float
 
     @classmethod
-    def of(cls, xp, norms, moves):
-        """Find the largest."""
+    def of(cls, xp, U, tol, size, reach):
+        """Measure the update `U`."""
+        norms, rounding = scaled_norms(xp, U, tol, size), _rounding(U.shape[-1])
+        moves = _moves(xp, U[:, -1, :], reach, tol, size, rounding)
         return cls(norms, moves, float(xp.max(norms)), float(xp.max(moves)))
 
     def first(self, xp, n):
         """Return that of the first `n` steps."""
         if n == self.norms.shape[0]:
             return self
-        return self.of(xp, self.norms[:n], self.moves[:n])
+        norms, moves = self.norms[:n], self.moves[:n]
+        return _Update(norms, moves, float(xp.max(norms)), float(xp.max(moves)))
 
 
 def _contraction(last, update):
-    """By how much updates contract, of the norms and of the moves what is larger.
+    """By how much updates contract: their norms, and what they move.
 
     Norms alone deceive where the largest ones are of states that hardly reach any size,
     such as those that start at zero: they fall by far more than the others.
     """
     # a norm may overflow where the iterate before was zero
     rate = update.norm / max(last.norm, TINY) if last.norm < math.inf else math.inf
-    if update.moved > _rounding(update.moves.shape[0]):
-        rate = max(rate, update.moved / max(last.moved, TINY))
-    return rate
+    return rate, update.moved / max(last.moved, TINY)
 
 
 def _rounding(n_steps):
@@ -329,14 +330,13 @@ def _leading(xp, last, update, left):
         return n
     values = xp.stack([update.norms, last.norms, update.moves, last.moves])
     largest = running_max(xp, values)
-    left = _left(xp, *(largest[i, :] for i in range(4)), _rounding(values.shape[1]))
+    left = _left(xp, *(largest[i, :] for i in range(4)))
     return max(n, first_true(xp, _remaining(xp, update.norms, left)))
 
 
 @fused
-def _left(xp, norm, before, moved, last_moved, rounding):
-    rate = norm / (before + TINY)
-    rate = xp.maximum(rate, xp.where(moved > rounding, moved / last_moved, 0.0))
+def _left(xp, norm, before, moved, moved_before):
+    rate = xp.maximum(norm / (before + TINY), moved / (moved_before + TINY))
     good = (rate < 0.5) & (before < math.inf)
     return xp.where(good, rate / (1.0 - rate), math.inf)
 
@@ -391,6 +391,13 @@ def _largest(xp, values):
 @fused
 def _largest_part(xp, values, whole):
     return xp.max(xp.abs(values) / whole, axis=0)
+
+
+@fused
+def _moves(xp, values, reach, tol, size, rounding):
+    moved = xp.abs(values)
+    counts = moved > xp.maximum(tol, rounding * size)
+    return xp.max(xp.where(counts, moved / reach, 0.0), axis=0)
 
 
 @fused

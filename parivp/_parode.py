@@ -101,7 +101,8 @@ class ParODE(ImplicitSolver):
     initial_guess : float, array_like or callable, optional
         The first centre, in place of the predictor: a constant, a state of
         shape (n,), the states at all points of the fixed mesh (n, N + 1), or a
-        function of time. Where it leads nowhere, the predictor takes over.
+        function of time. Where it leads nowhere, the predictor takes over
+        (``formulation="flow"``).
     window : int or inf, optional
         Number of maps fitted at once. By default adaptive.
     newton_tol : float, optional

@@ -98,7 +98,7 @@ extern "C" __global__ void step_matrix(int n, int n_stages, double h, double dt,
     const double slope = (values[j * m + n + 1] - values[j * m]) / dt;
     double *known = work + n * n, *part = known + (2 + n_stages) * n;
     known[j] = y[j];
-    known[n + j] = h * h * finite_or_zero(slope);
+    known[n + j] = h * (h * finite_or_zero(slope));
     part[j] = gamma * known[n + j];
 }
 

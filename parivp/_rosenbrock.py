@@ -165,13 +165,30 @@ class _Steps:
         n = y.shape[0]
         self.rhs, self.tableau, self.xp = rhs, tableau, array_namespace(y)
         self.rtol, self.atol = like(y, rtol), like(y, atol)
-        # the state, copies of it moved in each direction, and one more
-        self.directions = like(y, np.eye(n, n + 2, k=1))
-        self.later = like(y, np.append(np.zeros(n + 1), 1.0))
-        self.identity = like(y, np.eye(n) / tableau.gamma)
-        self.coefficients = _rows(tableau)
-        self.rows = [like(y, rows, y.dtype) for rows in self.coefficients]
         self.known = new_empty(y, (2 + len(tableau.alpha), n))
+        self.coefficients = _rows(tableau)
+
+    @cached_property
+    def directions(self):
+        """Those of the state, copies of it moved in each direction, and one more."""
+        n = self.known.shape[1]
+        return like(self.known, np.eye(n, n + 2, k=1))
+
+    @cached_property
+    def later(self):
+        """One for the last of these points, which is moved in time, and else zero."""
+        return like(self.known, np.append(np.zeros(self.known.shape[1] + 1), 1.0))
+
+    @cached_property
+    def identity(self):
+        """The identity matrix over gamma."""
+        return like(self.known, np.eye(self.known.shape[1]) / self.tableau.gamma)
+
+    @cached_property
+    def rows(self):
+        """The coefficients, where the states are."""
+        known = self.known
+        return [like(known, rows, known.dtype) for rows in self.coefficients]
 
     def first_step(self, t, y):
         """Choose a length in which the state changes by little."""
@@ -204,7 +221,7 @@ class _Steps:
         xp, tab, known, h = self.xp, self.tableau, self.known, end - t
         try:
             with errstate():
-                known[0, :], known[1, :] = y, (h * h) * slope
+                known[0, :], known[1, :] = y, h * (h * slope)
                 inverse = xp.linalg.inv(self.identity - h * J)
                 force = h * f + tab.gammas[0] * known[1, :]
                 new_arguments = [first for first, _ in tab.groups]
@@ -218,7 +235,7 @@ class _Steps:
                 known[-1, :] = inverse @ force
                 found = self.rows[-1] @ known
                 new, change = found[0, :], found[1, :]
-                error = float(_sum_of_squares(xp, change, y, new, self.atol, self.rtol))
+                error = float(_squared_error(xp, change, y, new, self.atol, self.rtol))
                 error /= y.size
         except Exception:  # the function's own, met ahead of time, or a singular matrix
             return y, math.inf
@@ -255,6 +272,6 @@ def _quotient(xp, later, value, increment):
 
 
 @fused
-def _sum_of_squares(xp, change, y, new, atol, rtol):
+def _squared_error(xp, change, y, new, atol, rtol):
     scaled = xp.abs(change) / (atol + rtol * xp.maximum(xp.abs(y), xp.abs(new)))
     return xp.sum(scaled * scaled)

@@ -501,7 +501,9 @@ class WindowLoop:
             return
         self.n_failures += 1
         patient = self.trial is not None and self.n_failures < self.patience
-        if not patient and (self.settings.window is None or segment is None):
+        if patient or not (self.settings.window is None or segment is None):
+            return
+        if not self._without_guess():
             self._give_up()
 
     def _without_guess(self):
@@ -525,7 +527,5 @@ class WindowLoop:
 
     def _give_up(self):
         """Leave the next steps to the sequential method."""
-        if self._without_guess():
-            return
         self.window, self.trial, self.n_failures = 1, None, 0
         self.n_single = min(2 * self.n_single, MOST_SINGLE)

