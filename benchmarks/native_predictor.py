@@ -9,8 +9,7 @@ tolerances:
 - ROS4, RODAS3, RODAS4: Rosenbrock steps of order 4, 3 and 4, with 3, 3 and 6 calls;
   parivp takes the first for ScanNewton, the second for ScanNewtonImplicit;
 - RK45: SciPy's class, for problems that are not stiff;
-- LSODA: what is used for NumPy arrays, to compare;
-- none: the initial state as the guess for every window.
+- LSODA: what is used for NumPy arrays, to compare.
 """
 
 import math
@@ -69,7 +68,7 @@ TOLERANCES = (1e-3, 1e-6, 1e-9)
 
 @dataclass(frozen=True)
 class Candidate:
-    """A predictor, or none.
+    """A predictor.
 
     Attributes
     ----------
@@ -103,7 +102,6 @@ CANDIDATES = (
     Candidate("RK45", 1e-2, classes=(RK45,)),
     Candidate("RK45", 1e-3, classes=(RK45,)),
     Candidate("LSODA", 1e-4, classes=(LSODA,)),
-    Candidate("none", math.nan),
 )
 
 
@@ -116,24 +114,19 @@ def count(problem, method, rtol, candidate):
         n_calls += 1
         return problem.fun(t, y)
 
-    y0, options = np.array(problem.y0), {}
-    if candidate.name == "none":
-        options["initial_guess"] = y0
     solver = getattr(parivp, method)(
         fun,
         problem.t_span[0],
-        y0,
+        np.array(problem.y0),
         problem.t_span[1],
         rtol=rtol,
         atol=1e-3 * rtol,
         time_vectorized=True,
         max_steps=20_000,
-        **options,
     )
     loop, n_predicted = solver.loop, 0
-    if candidate.name != "none":
-        predictor = candidate.predictor(loop.discretization.predictor.slopes)
-        loop.discretization.predictor = predictor
+    slopes = loop.discretization.predictor.slopes
+    loop.discretization.predictor = candidate.predictor(slopes)
     predict = loop._predict
 
     def counting():
@@ -159,9 +152,7 @@ def main():
         if method == "ScanNewtonImplicit":
             candidates = [c for c in CANDIDATES if c.name != "RK45"]
         print(f"\n{method}: calls of the predictor / all calls, Newton iterations")
-        heads = [
-            c.name if c.name == "none" else f"{c.name} {c.rtol:.0e}" for c in candidates
-        ]
+        heads = [f"{c.name} {c.rtol:.0e}" for c in candidates]
         print(f"{'':24s}" + "".join(f"{head:>18s}" for head in heads))
         totals = {head: [] for head in heads}
         for name in names:
