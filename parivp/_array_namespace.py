@@ -28,7 +28,7 @@ from array_api_compat import is_writeable_array as is_writeable
 # Numbers, a gigabyte of them.
 LARGE_BLOCK = 2**27
 # Of a running maximum, whose numbers are compared with each other.
-PART = 32
+PART = 16
 # Bytes: freed blocks up to 32 MiB count in the C library of Linux (mallopt(3)).
 LARGEST_KEPT = 2**25 - 2**16
 
