@@ -27,8 +27,6 @@ from array_api_compat import is_writeable_array as is_writeable
 
 # Numbers, a gigabyte of them.
 LARGE_BLOCK = 2**27
-# Of a running maximum, whose numbers are compared with each other.
-PART = 16
 # Bytes: freed blocks up to 32 MiB count in the C library of Linux (mallopt(3)).
 LARGEST_KEPT = 2**25 - 2**16
 
@@ -467,23 +465,22 @@ def running_max(xp, x):
     """Largest value so far along the last axis."""
     if is_numpy_namespace(xp):
         return np.maximum.accumulate(x, axis=-1)
-    n, k = x.shape[-1], new_arange(x, min(x.shape[-1], PART))
-    if n <= PART:
-        return _largest_until(xp, x[..., None, :], k <= k[:, None])
-    # within parts, and of all parts before
-    m = -(-n // PART)
-    parts = new_full(x, (*x.shape[:-1], m * PART), -math.inf)
-    parts[..., :n] = x
-    parts = xp.reshape(parts, (*x.shape[:-1], m, PART))
-    parts = _largest_until(xp, parts[..., None, :], k <= k[:, None])
-    before = running_max(xp, parts[..., :-1, -1])
-    parts[..., 1:, :] = xp.maximum(parts[..., 1:, :], before[..., None])
-    return xp.reshape(parts, (*x.shape[:-1], -1))[..., :n]
+    n = x.shape[-1]
+    padded = new_full(x, (*x.shape[:-1], n + 15), -math.inf)
+    padded[..., 15:] = x
+    # the largest of 16, then that of all parts of 16 before
+    of_4 = _largest_of(xp, *(padded[..., k : n + 12 + k] for k in range(4)))
+    largest = _largest_of(xp, *(of_4[..., k : n + k] for k in range(0, 16, 4)))
+    if n > 16:
+        before = xp.repeat(running_max(xp, largest[..., 15::16]), 16, axis=-1)
+        later = largest[..., 16:]
+        largest[..., 16:] = xp.maximum(later, before[..., : n - 16])
+    return largest
 
 
 @fused
-def _largest_until(xp, x, reached):
-    return xp.max(xp.where(reached, x, -math.inf), axis=-1)
+def _largest_of(xp, a, b, c, d):
+    return xp.maximum(xp.maximum(a, b), xp.maximum(c, d))
 
 
 def running_sum(xp, x):
