@@ -53,14 +53,16 @@ def end_point_errors(name, rtol):
 
     Below `Problem.rounding` rounding decides. Where the solution has come to rest, a
     method may be right to far more digits than it was asked for: there nothing is to be
-    learnt below a thousandth of the absolute tolerance.
+    learnt below a thousandth of the absolute tolerance. Nor how far beyond its size an
+    end point is that Radau has missed, which depends on rounding errors.
     """
     problem = PROBLEMS[name]
     ours, radau = solve(problem, rtol), solve(problem, rtol, "Radau")
     assert ours.success, ours.message
     assert radau.success
     floor = max(problem.rounding, 1e-3 * (1e-3 * rtol))
-    return tuple(max(problem.error(r.y[:, -1]), floor) for r in (ours, radau))
+    ours, radau = (max(problem.error(r.y[:, -1]), floor) for r in (ours, radau))
+    return ours, min(radau, 1.0)
 
 
 @pytest.mark.parametrize("rtol", RTOLS)
